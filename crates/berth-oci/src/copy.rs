@@ -27,7 +27,7 @@ pub trait Source: Sync {
     ///
     /// # Errors
     /// As [`root`](Self::root).
-    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
+    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send + '_>>;
 }
 
 /// Where the bytes of one image go.
@@ -105,7 +105,7 @@ impl<'a> Blob<'a> {
 
 /// Reports what was read and notices a cancellation.
 struct Reported<'a> {
-    inner: Box<dyn Read + Send>,
+    inner: Box<dyn Read + Send + 'a>,
     blob: &'a Blob<'a>,
     done: u64,
 }
