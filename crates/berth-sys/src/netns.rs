@@ -32,7 +32,10 @@ pub fn unshare() -> io::Result<()> {
 
 /// Runs `work` inside `namespace`. Sockets it opens stay in that namespace for their whole life, and
 /// `/proc/sys/net` is the namespace's own.
-pub fn within<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     on_own_thread(|| {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()

@@ -37,7 +37,10 @@ impl Protocol {
             "" | "tcp" => Ok(Protocol::Tcp),
             "udp" => Ok(Protocol::Udp),
             "sctp" => Ok(Protocol::Sctp),
-            _ => Err(Error::invalid(format!("invalid proto: {text}")).hint("a port is `/tcp`, `/udp` or `/sctp`")),
+            _ => {
+                Err(Error::invalid(format!("invalid proto: {text}"))
+                    .hint("a port is `/tcp`, `/udp` or `/sctp`"))
+            }
         }
     }
 }
@@ -127,18 +130,21 @@ impl PortMapping {
         let protocol = Protocol::parse(protocol)?;
         pair(hosts, containers).map_or_else(
             || {
-                let message = format!("invalid ranges specified for container and host Ports: {container} and {host}");
+                let message =
+                    format!("invalid ranges specified for container and host Ports: {container} and {host}");
                 Err(Error::invalid(message).hint("the two ranges must be of the same length"))
             },
             |pairs| {
-                let mapping = |(host_ports, container_port)| Self { host_ip, host_ports, container_port, protocol };
+                let mapping =
+                    |(host_ports, container_port)| Self { host_ip, host_ports, container_port, protocol };
                 Ok(pairs.into_iter().map(mapping).collect())
             },
         )
     }
 }
 
-const SYNTAX: &str = "a mapping is `[address:][hostPort:]containerPort[/protocol]`, as in `-p 127.0.0.1:8080:80/tcp`";
+const SYNTAX: &str =
+    "a mapping is `[address:][hostPort:]containerPort[/protocol]`, as in `-p 127.0.0.1:8080:80/tcp`";
 
 /// `127.0.0.1:auto -> 80/tcp`.
 impl fmt::Display for PortMapping {
@@ -199,9 +205,9 @@ fn pair(hosts: Option<PortRange>, containers: PortRange) -> Option<Vec<(Option<P
     match hosts {
         None => Some(steps.map(|step| (None, containers.first + step)).collect()),
         Some(hosts) if containers.steps() == 0 => Some(vec![(Some(hosts), containers.first)]),
-        Some(hosts) if hosts.steps() == containers.steps() => {
-            Some(steps.map(|step| (Some(PortRange::one(hosts.first + step)), containers.first + step)).collect())
-        }
+        Some(hosts) if hosts.steps() == containers.steps() => Some(
+            steps.map(|step| (Some(PortRange::one(hosts.first + step)), containers.first + step)).collect(),
+        ),
         Some(_) => None,
     }
 }

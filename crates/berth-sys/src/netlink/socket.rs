@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::{fmt, io};
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+};
 
 use super::message::{HEADER, Message, Reply, attribute};
 
@@ -150,7 +152,8 @@ impl Socket {
     /// Asks one question that has one answer.
     pub fn ask(&mut self, message: &Message) -> Result<Reply, Refused> {
         let sequence = self.next();
-        send(&self.socket, &message.finished(sequence, REQUEST), SendFlags::empty()).map_err(io::Error::from)?;
+        send(&self.socket, &message.finished(sequence, REQUEST), SendFlags::empty())
+            .map_err(io::Error::from)?;
         loop {
             for answer in self.receive()? {
                 if answer.sequence != sequence {
@@ -219,7 +222,11 @@ impl Answer {
         if self.reply.kind != ERROR {
             return None;
         }
-        let code = self.reply.payload.get(..4).map_or(0, |bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        let code = self
+            .reply
+            .payload
+            .get(..4)
+            .map_or(0, |bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         if code == 0 {
             return Some(Ok(()));
         }
@@ -240,7 +247,8 @@ impl Answer {
 fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some(header) = bytes.get(..HEADER) {
-        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let half = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
         let length = word(0) as usize;
         let Some(payload) = bytes.get(HEADER..length) else { break };
@@ -293,7 +301,8 @@ mod tests {
     fn a_batch_names_the_message_that_was_refused() {
         let refused = in_fresh_namespace(|| {
             let mut socket = Socket::open(Protocol::Route)?;
-            let batch = [Message::new(NEW_LINK, 0, &link(1, true)), Message::new(NEW_LINK, 0, &link(9999, true))];
+            let batch =
+                [Message::new(NEW_LINK, 0, &link(1, true)), Message::new(NEW_LINK, 0, &link(9999, true))];
             Ok(socket.transact(&batch).unwrap_err())
         });
         assert_eq!(refused.index, Some(1));
@@ -308,7 +317,8 @@ mod tests {
             assert!(list.iter().any(|reply| reply.attributes(16).any(|found| found == (NAME, b"lo\0"))));
             let one = socket.ask(&Message::new(GET_LINK, 0, &link(0, false)).text(NAME, "lo"))?;
             assert_eq!(one.payload[4..8], 1i32.to_ne_bytes());
-            let none = socket.ask(&Message::new(GET_LINK, 0, &link(0, false)).text(NAME, "nope")).unwrap_err();
+            let none =
+                socket.ask(&Message::new(GET_LINK, 0, &link(0, false)).text(NAME, "nope")).unwrap_err();
             assert!(none.is(Errno::NODEV));
             Ok(())
         });
