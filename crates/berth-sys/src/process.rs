@@ -1,0 +1,100 @@
+//! `clone3`: a new process in new namespaces, in its cgroup from the first instruction, with a pidfd.
+
+use crate::check;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+/// Which side of the clone we are.
+#[derive(Debug)]
+pub enum Cloned {
+    /// The caller; the child is known by number and, without races, by descriptor.
+    Parent {
+        /// The child's number in our PID namespace.
+        pid: i32,
+        /// The child, never another process that got its number later.
+        pidfd: OwnedFd,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Clones this process into new namespaces (`flags` of `CLONE_NEW*`), optionally into a v2 cgroup.
+///
+/// Refused in a process with several threads: the copy would hold locks of threads that do not exist in it.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    if threads()? != 1 {
+        return Err(io::Error::other("a process with several threads cannot be cloned safely"));
+    }
+    let mut pidfd: libc::c_int = -1;
+    let mut args = arguments(flags, cgroup);
+    args.pidfd = (&raw mut pidfd) as u64;
+    // SAFETY: no CLONE_VM, so the child runs on a copy of this memory; the process has one thread (checked above),
+    // so that copy is consistent and ordinary code, allocation included, may run in it. `args` and `pidfd` live on.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match check(result)? {
+        0 => Ok(Cloned::Child),
+        // SAFETY: the kernel stored a fresh descriptor, which nobody else owns.
+        pid => Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+fn arguments(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> libc::clone_args {
+    let into_cgroup = if cgroup.is_some() { INTO_CGROUP } else { 0 };
+    // Only flags that make namespaces pass: sharing memory or descriptors with the child would be unsound.
+    let flags = (flags & NAMESPACES) | libc::CLONE_PIDFD as u64 | into_cgroup;
+    libc::clone_args {
+        flags,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    }
+}
+
+/// `CLONE_INTO_CGROUP`: libc has it as a number that is too narrow.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `CLONE_NEWTIME`, which libc does not know for every target.
+pub const NEWTIME: u64 = 0x80;
+
+const NAMESPACES: u64 = NEWTIME
+    | (libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWCGROUP) as u64;
+
+/// How many threads this process has: a directory's link count is two plus one per sub-directory.
+fn threads() -> io::Result<u64> {
+    Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
+/// Ends this process at once, without running what was registered to run at exit: the end of a cloned child.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit has no preconditions and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threaded_process_is_refused() {
+        // The test harness itself has a main thread and ours.
+        let other = std::thread::spawn(std::thread::park);
+        let error = clone3(0, None).unwrap_err();
+        other.thread().unpark();
+        other.join().expect("a parked thread does not panic");
+        assert!(error.to_string().contains("several threads"), "{error}");
+    }
+}
