@@ -1,0 +1,1 @@
+"""The rooms of benches/images: the machine, the images, the tools, the parts, the report."""
