@@ -1,0 +1,228 @@
+//! What a person wants of a container, as plain data: the command line and the REST API both build it.
+//!
+//! Here: [`ContainerSpec`] and the reading of docker's notations for its parts, one file per topic. Not here:
+//! what the image says (see `process.rs`), what the kernel wants (see `runtime_spec`), files, the environment.
+//! Invariant: every part is well formed; text is parsed on the way in and never again.
+
+mod env;
+mod label;
+mod log;
+mod mount;
+mod name;
+mod network;
+mod resources;
+mod security;
+mod signal;
+mod size;
+
+pub use env::{EnvVar, parse_env_file};
+pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
+pub use log::LogSpec;
+pub use mount::{Bind, Mount, Propagation, Tmpfs, parse_mount, parse_tmpfs, parse_volume};
+pub use name::ContainerName;
+pub use network::{
+    Dns, ExposedPort, ExtraHost, NetworkMode, parse_dns_search, parse_dns_server, parse_expose,
+    parse_hostname,
+};
+pub use resources::{Resources, Ulimit};
+pub use security::{CAPABILITIES, Capability, Device, Seccomp, SecurityOption, effective_capabilities};
+pub use signal::Signal;
+pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
+
+use berth_oci::{Error, Platform, Result};
+use berth_runtime::net::PortMapping;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What a person wants of a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// The image as it was named: a reference, or an id.
+    pub image: String,
+    /// Which platform of the image, where it has several.
+    pub platform: Option<Platform>,
+    /// What replaces the image's entrypoint; an empty one takes it away.
+    pub entrypoint: Option<Vec<String>>,
+    /// What replaces the image's command.
+    pub command: Vec<String>,
+    /// Variables to set or to take away, the last of a name wins.
+    pub env: Vec<EnvVar>,
+    /// `user[:group]`, by name or number.
+    pub user: Option<String>,
+    /// More groups of the process, by name or number.
+    pub groups: Vec<String>,
+    /// Where the process starts.
+    pub working_dir: Option<String>,
+    /// The container's own name for itself; its short id where none is given.
+    pub hostname: Option<String>,
+    /// The NIS domain.
+    pub domainname: Option<String>,
+    /// Words of the owner.
+    pub labels: BTreeMap<String, String>,
+    /// Words for the runtime.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether the process has a terminal.
+    pub tty: bool,
+    /// Whether standard input stays open.
+    pub open_stdin: bool,
+    /// Which streams the creator attaches to; only told again by `inspect`.
+    pub attach: Streams,
+    /// Whether the container goes when its process ends.
+    pub auto_remove: bool,
+    /// The signal of `stop`.
+    pub stop_signal: Option<Signal>,
+    /// Seconds between that and SIGKILL; negative waits forever.
+    pub stop_timeout: Option<i64>,
+    /// What it sees of the host's files.
+    pub mounts: Vec<Mount>,
+    /// Whether its root is read-only.
+    pub read_only: bool,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    /// Which network it joins.
+    pub network: NetworkMode,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
+    /// Ports it listens on.
+    pub expose: BTreeSet<ExposedPort>,
+    /// Whether each of those gets some port of the host.
+    pub publish_all: bool,
+    /// Lines for `/etc/hosts`.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// How names are looked up.
+    pub dns: Dns,
+    /// Limits of the whole container.
+    pub resources: Resources,
+    /// How much sooner the kernel kills it when memory is out.
+    pub oom_score_adj: i32,
+    /// Limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Capabilities on top of docker's.
+    pub cap_add: Vec<Capability>,
+    /// Capabilities taken away.
+    pub cap_drop: Vec<Capability>,
+    /// Whether nothing is held back.
+    pub privileged: bool,
+    /// Whether setuid programs gain nothing.
+    pub no_new_privileges: bool,
+    /// Which system calls are filtered.
+    pub seccomp: Seccomp,
+    /// Whether `/proc` and `/sys` are unmasked.
+    pub unmask: bool,
+    /// Devices of the host.
+    pub devices: Vec<Device>,
+    /// Values under `/proc/sys`.
+    pub sysctls: BTreeMap<String, String>,
+    /// Where output is kept.
+    pub log: LogSpec,
+    /// Where the caller wanted the id written; only told again by `inspect`.
+    pub id_file: Option<PathBuf>,
+}
+
+/// Some of a process's three streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "they are what they are called")]
+pub struct Streams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+impl ContainerSpec {
+    /// The same with its limits completed, if its parts fit together.
+    ///
+    /// # Errors
+    /// Two parts contradict each other, or this machine cannot give what they ask.
+    pub fn checked(mut self, processors: usize) -> Result<Self> {
+        if let Some(relative) = self.working_dir.as_deref().filter(|dir| !dir.starts_with('/')) {
+            return Err(Error::invalid(format!(
+                "the working directory '{relative}' is invalid, it needs to be an absolute path"
+            )));
+        }
+        if let Some(target) = self.repeated_target() {
+            return Err(Error::invalid(format!("Duplicate mount point: {}", target.display())));
+        }
+        if !(-1000..=1000).contains(&self.oom_score_adj) {
+            return Err(Error::invalid(format!(
+                "Invalid value {}, range for oom score adj is [-1000, 1000]",
+                self.oom_score_adj
+            )));
+        }
+        if self.network == NetworkMode::Host {
+            self.check_host_network()?;
+        }
+        self.resources = self.resources.checked(processors)?;
+        Ok(self)
+    }
+
+    fn check_host_network(&self) -> Result<()> {
+        match self.sysctls.keys().find(|name| name.starts_with("net.")) {
+            Some(name) => Err(Error::invalid(format!(
+                "sysctl '{name}' not allowed in the host network namespace, change it on the host instead"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Docker lets a tmpfs and a bind replace each other silently; one of the two would be missed.
+    fn repeated_target(&self) -> Option<&Path> {
+        let targets: Vec<&Path> = self.mounts.iter().map(Mount::target).collect();
+        targets
+            .iter()
+            .enumerate()
+            .find(|(at, target)| targets[..*at].contains(*target))
+            .map(|(_, target)| *target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_must_fit_together() {
+        let bind = |target: &str| parse_volume(&format!("/a:{target}"), Path::new("/")).unwrap();
+        let base = ContainerSpec::default;
+        for (spec, expected) in [
+            (base(), "fine"),
+            (
+                ContainerSpec { working_dir: Some("x".into()), ..base() },
+                "the working directory 'x' is invalid, it needs to be an absolute path",
+            ),
+            (ContainerSpec { mounts: vec![bind("/x"), bind("/x/")], ..base() }, "Duplicate mount point: /x"),
+            (
+                ContainerSpec { oom_score_adj: 1001, ..base() },
+                "Invalid value 1001, range for oom score adj is [-1000, 1000]",
+            ),
+            (
+                ContainerSpec {
+                    network: NetworkMode::Host,
+                    sysctls: [("net.x".to_owned(), "1".to_owned())].into(),
+                    ..base()
+                },
+                "sysctl 'net.x' not allowed in the host network namespace, change it on the host instead",
+            ),
+        ] {
+            assert_eq!(spec.checked(2).map_or_else(|e| e.to_string(), |_| "fine".to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn a_spec_survives_its_record() {
+        let spec = ContainerSpec {
+            image: "nginx".to_owned(),
+            env: vec!["A=1".parse().unwrap(), "B".parse().unwrap()],
+            cap_add: vec!["ALL".parse().unwrap(), "bpf".parse().unwrap()],
+            stop_signal: Some("QUIT".parse().unwrap()),
+            mounts: vec![parse_tmpfs("/t:ro").unwrap(), parse_mount("type=bind,src=/a,dst=/b").unwrap()],
+            expose: parse_expose("80-81/udp").unwrap().into_iter().collect(),
+            ports: PortMapping::parse("127.0.0.1:8080:80").unwrap(),
+            seccomp: Seccomp::Profile("{}".to_owned()),
+            ..ContainerSpec::default()
+        };
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<ContainerSpec>(&json).unwrap(), spec);
+    }
+}
