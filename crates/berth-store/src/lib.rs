@@ -1,0 +1,45 @@
+//! One directory tree, and everything that is promised about it.
+//!
+//! ```text
+//! <root>/                         0700
+//!   db.sqlite                     names and records; what it says is on disk is on disk
+//!   oci/blobs/<alg>/<ab>/<hex>    manifests, configs, kept compressed layers: exactly the bytes of that digest
+//!   layers/<ab>/<diff id>/        tar (the bytes the diff ID covers) and index.erofs (what is mounted)
+//!   dirs/<ab>/<diff id>/          the same layer extracted, where EROFS cannot be mounted
+//!   containers/<id>/              a container's own files
+//!   ingest/<digest>.partial       compressed layers that have not arrived completely: a pull goes on from here
+//!   tmp/<lease>/  trash/          unfinished and finished business; nobody looks for anything here
+//!   locks/                        flocks: they die with their process
+//! <runroot>/                      mnt/, containers/<id>/: gone after a reboot
+//! ```
+//!
+//! Here: [`Store`] with images, layers, containers, leases, garbage collection, check and archives. Not here: HTTP,
+//! running anything, a default path, Docker's JSON.
+//!
+//! Invariant: names appear last. Bytes are on disk before the row that says so, and the row goes before the bytes
+//! do; so a crash between any two steps leaves garbage, never a lie. What two processes might disagree about is
+//! decided in one database transaction, under the shared store lock when files appear and under the exclusive one
+//! when they go.
+
+mod blobs;
+mod containers;
+mod database;
+mod disk;
+pub mod fault;
+mod images;
+mod layout;
+mod lease;
+mod locks;
+mod names;
+mod platforms;
+mod record;
+mod resolve;
+mod schema;
+mod store;
+
+pub use containers::{ContainerRecord, NewContainer};
+pub use layout::Location;
+pub use lease::{Lease, Protected};
+pub use platforms::PlatformImage;
+pub use record::{ImageRecord, ManifestRecord};
+pub use store::Store;

@@ -1,0 +1,129 @@
+//! What the store knows of an image without opening a single file of it.
+//!
+//! Invariant: everything a list of images shows stands in the record, computed once when the image arrived.
+
+use crate::database::{self, Answer, count, text, timestamp, timestamp_or_null};
+use berth_oci::{Descriptor, Digest, Error, Reference};
+use jiff::Timestamp;
+use rusqlite::{Connection, Params, Row};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An image of the store: a root manifest or index, and its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// The digest of the root manifest or index: the image's id.
+    pub target: Digest,
+    /// The media type of the root.
+    pub media_type: String,
+    /// The size of the root's own bytes.
+    pub manifest_size: u64,
+    /// Its names, sorted; none: it is dangling.
+    pub names: Vec<Reference>,
+    /// When it was made, by its own words.
+    pub created: Option<Timestamp>,
+    /// Bytes of everything it consists of here: layers as they lie on disk, manifests, configs, kept blobs.
+    pub size: u64,
+    /// When it came here.
+    pub added: Timestamp,
+    /// When it last got a name.
+    pub tagged_at: Timestamp,
+    /// When it was last used for a container or a build.
+    pub last_used: Option<Timestamp>,
+    /// Whether prune must leave it alone.
+    pub pinned: bool,
+    /// The repository it came from, if it came from a registry.
+    pub origin: Option<Reference>,
+    /// The labels of the config that fits this machine best.
+    pub labels: BTreeMap<String, String>,
+    /// What the root points to (or the root itself where it is no index), in its order.
+    pub manifests: Vec<ManifestRecord>,
+}
+
+/// One manifest of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestRecord {
+    /// Its descriptor; its platform is the index's word, or the config's where there is no index.
+    pub descriptor: Descriptor,
+    /// Whether all of it is here.
+    pub available: bool,
+    /// The digest of its config, where the manifest is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Digest>,
+    /// When it was made, by its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// Bytes of manifest, config and layers as a registry has them.
+    #[serde(default)]
+    pub content_size: u64,
+    /// Bytes of the uncompressed layers.
+    #[serde(default)]
+    pub unpacked_size: u64,
+}
+
+/// The part of the record that no query asks for.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) manifests: Vec<ManifestRecord>,
+}
+
+impl ImageRecord {
+    /// Whether it has no name.
+    #[must_use]
+    pub fn is_dangling(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+const COLUMNS: &str =
+    "image.target, image.media_type, image.manifest_size, image.created, image.size, image.added,
+    image.tagged, image.used, image.pinned, image.origin, image.summary, name.name, name.tagged";
+
+/// The records for which `condition` holds, the youngest first, each with all of its names; one query.
+pub(crate) fn select(
+    connection: &Connection,
+    condition: &str,
+    parameters: impl Params,
+) -> Answer<Vec<ImageRecord>> {
+    let mut statement = connection.prepare(&format!(
+        "SELECT {COLUMNS} FROM image LEFT JOIN name ON name.target = image.target WHERE {condition}
+         ORDER BY image.created DESC, image.target, name.name"
+    ))?;
+    let mut rows = statement.query(parameters)?;
+    let mut records: Vec<ImageRecord> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let is_new = records.last().is_none_or(|last| text(row, 0).is_ok_and(|t| t != last.target.as_str()));
+        if is_new {
+            records.push(record(row)?);
+        }
+        let name = database::parsed_or_null(row, 11)?;
+        if let (Some(name), Some(record)) = (name, records.last_mut()) {
+            record.names.push(name);
+            record.tagged_at = record.tagged_at.max(timestamp(row, 12)?);
+        }
+    }
+    Ok(records)
+}
+
+fn record(row: &Row<'_>) -> Answer<ImageRecord> {
+    let target = database::digest(row, 0)?;
+    let summary: Summary = serde_json::from_str(text(row, 10)?)
+        .map_err(|e| Error::corrupt(format!("the record of image {target} is damaged: {e}")))?;
+    Ok(ImageRecord {
+        target,
+        media_type: row.get(1)?,
+        manifest_size: count(row, 2)?,
+        names: Vec::new(),
+        created: timestamp_or_null(row, 3)?,
+        size: count(row, 4)?,
+        added: timestamp(row, 5)?,
+        tagged_at: timestamp(row, 6)?,
+        last_used: timestamp_or_null(row, 7)?,
+        pinned: row.get(8)?,
+        origin: database::parsed_or_null(row, 9)?,
+        labels: summary.labels,
+        manifests: summary.manifests,
+    })
+}
