@@ -1,0 +1,211 @@
+//! What the environment, the configuration file and the global switches say, as one value.
+//!
+//! The only place that reads the environment. Invariant: everything below gets plain values from here.
+
+use crate::cli::Global;
+use berth_oci::{AtPath, Error, Result};
+use serde::Deserialize;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The name we were called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persona {
+    /// `berth`.
+    Berth,
+    /// `docker`, by a symbolic link: its words and its options.
+    Docker,
+}
+
+impl Persona {
+    /// From the first word of the command line.
+    pub(crate) fn of(program: &str) -> Self {
+        match Path::new(program).file_name().and_then(|name| name.to_str()) {
+            Some("docker") => Self::Docker,
+            _ => Self::Berth,
+        }
+    }
+
+    /// What to call ourselves in messages.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Berth => "berth",
+            Self::Docker => "docker",
+        }
+    }
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Bars on a terminal, lines otherwise.
+    #[default]
+    Auto,
+    /// Docker's lines.
+    Plain,
+    /// Bars, whatever stderr is.
+    Tty,
+    /// One JSON object a line, on stdout.
+    Json,
+    /// Nothing.
+    None,
+}
+
+const DEFAULT_ROOT: &str = "/var/lib/berth";
+const DEFAULT_RUNROOT: &str = "/run/berth";
+const DEFAULT_CONFIG: &str = "/etc/berth/config.json";
+
+/// Everything a command may want to know about where it runs.
+pub(crate) struct Settings {
+    /// What we are called.
+    pub(crate) persona: Persona,
+    /// Where images and containers live.
+    pub(crate) root: PathBuf,
+    /// Where mounts and sockets live until the next boot.
+    pub(crate) runroot: PathBuf,
+    /// How progress is shown.
+    pub(crate) progress: ProgressMode,
+    /// The directory of docker's client configuration (`config.json`, credentials, manifest lists).
+    pub(crate) docker_config: PathBuf,
+    /// `DOCKER_DEFAULT_PLATFORM`.
+    pub(crate) default_platform: Option<String>,
+    /// The configuration file's words.
+    pub(crate) file: ConfigFile,
+    /// The environment where a child (a credential helper) or a proxy setting needs it.
+    pub(crate) environment: Environment,
+}
+
+/// Variables that other rooms need, read once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    /// `HOME`, or `/root`.
+    pub(crate) home: PathBuf,
+    /// `XDG_RUNTIME_DIR`.
+    pub(crate) xdg_runtime_dir: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`.
+    pub(crate) xdg_config_home: Option<PathBuf>,
+    /// `REGISTRY_AUTH_FILE`, podman's.
+    pub(crate) registry_auth_file: Option<PathBuf>,
+    /// `HTTP_PROXY`.
+    pub(crate) http_proxy: Option<String>,
+    /// `HTTPS_PROXY`.
+    pub(crate) https_proxy: Option<String>,
+    /// `ALL_PROXY`.
+    pub(crate) all_proxy: Option<String>,
+    /// `NO_PROXY`.
+    pub(crate) no_proxy: Option<String>,
+    /// `BERTH_FAULT`: where to kill ourselves, for crash tests.
+    pub(crate) fault: Option<String>,
+}
+
+/// The configuration file: JSON, every field optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    /// Where images and containers live.
+    #[serde(default)]
+    pub(crate) root: Option<PathBuf>,
+    /// Where mounts and sockets live.
+    #[serde(default)]
+    pub(crate) runroot: Option<PathBuf>,
+    /// Mirrors by registry: `{"docker.io": ["https://mirror.example"]}`.
+    #[serde(default)]
+    pub(crate) mirrors: std::collections::BTreeMap<String, Vec<String>>,
+    /// Registries without TLS, or with a certificate nobody signed.
+    #[serde(default)]
+    pub(crate) insecure_registries: Vec<String>,
+    /// How many layers move at once.
+    #[serde(default)]
+    pub(crate) max_concurrent_transfers: Option<usize>,
+    /// Whether compressed layers are kept: `auto`, `always` or `never`.
+    #[serde(default)]
+    pub(crate) keep_blobs: Option<String>,
+}
+
+impl Settings {
+    /// Reads everything; the command line beats the environment, which beats the file.
+    ///
+    /// # Errors
+    /// The configuration file that was asked for cannot be read or is wrong.
+    pub(crate) fn read(persona: Persona, global: &Global) -> Result<Self> {
+        let environment = read_environment();
+        let file = read_file(persona, global)?;
+        let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>, default: &str| {
+            let chosen = flag.clone().or_else(|| variable_path(variable)).or_else(|| file.clone());
+            let chosen = chosen.unwrap_or_else(|| PathBuf::from(default));
+            std::path::absolute(&chosen).at(&chosen)
+        };
+        let docker_config = match (persona, &global.config) {
+            (Persona::Docker, Some(directory)) => directory.clone(),
+            _ => variable_path("DOCKER_CONFIG").unwrap_or_else(|| environment.home.join(".docker")),
+        };
+        refuse_remote_host(global)?;
+        Ok(Self {
+            persona,
+            root: path(&global.root, "BERTH_ROOT", &file.root, DEFAULT_ROOT)?,
+            runroot: path(&global.runroot, "BERTH_RUNROOT", &file.runroot, DEFAULT_RUNROOT)?,
+            progress: global.progress.unwrap_or_default(),
+            docker_config,
+            default_platform: variable_text("DOCKER_DEFAULT_PLATFORM"),
+            file,
+            environment,
+        })
+    }
+}
+
+/// There is no server to talk to: berth does the work itself. A socket of this machine in `DOCKER_HOST` is as
+/// good as none; another machine is not.
+fn refuse_remote_host(global: &Global) -> Result<()> {
+    let (host, origin) = match (&global.host, variable_text("DOCKER_HOST")) {
+        (Some(host), _) => (host.clone(), "--host"),
+        (None, Some(host)) if !host.starts_with("unix://") => (host, "DOCKER_HOST"),
+        _ => return Ok(()),
+    };
+    Err(Error::unsupported(format!("{origin} {host}: berth works on this machine and talks to no daemon"))
+        .hint("leave it out; to work elsewhere, run berth there (ssh HOST berth …)"))
+}
+
+fn read_file(persona: Persona, global: &Global) -> Result<ConfigFile> {
+    // `docker --config` names a directory of docker's own.
+    let flag = global.config.clone().filter(|_| persona == Persona::Berth);
+    let (path, must_exist) = match flag.or_else(|| variable_path("BERTH_CONFIG")) {
+        Some(path) => (path, true),
+        None => (PathBuf::from(DEFAULT_CONFIG), false),
+    };
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(ConfigFile::default()),
+        Err(e) => return Err(e).at(&path),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::invalid(format!("the configuration file `{}` is wrong: {e}", path.display())))
+}
+
+fn read_environment() -> Environment {
+    // Programs agree on lower case first for proxies (curl ignores HTTP_PROXY for CGI's sake).
+    let either = |lower: &str, upper: &str| variable_text(lower).or_else(|| variable_text(upper));
+    Environment {
+        home: variable_path("HOME").unwrap_or_else(|| PathBuf::from("/root")),
+        xdg_runtime_dir: variable_path("XDG_RUNTIME_DIR"),
+        xdg_config_home: variable_path("XDG_CONFIG_HOME"),
+        registry_auth_file: variable_path("REGISTRY_AUTH_FILE"),
+        http_proxy: either("http_proxy", "HTTP_PROXY"),
+        https_proxy: either("https_proxy", "HTTPS_PROXY"),
+        all_proxy: either("all_proxy", "ALL_PROXY"),
+        no_proxy: either("no_proxy", "NO_PROXY"),
+        fault: variable_text("BERTH_FAULT"),
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn variable_path(name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from)
+}
+
+fn variable_text(name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok())
+}
