@@ -47,3 +47,9 @@ pub(crate) fn swap_mask(set: &libc::sigset_t) -> io::Result<libc::sigset_t> {
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
+
+/// Lets a broken pipe end the process, as it ends every other program of a shell pipeline.
+pub fn restore_default_sigpipe() {
+    // SAFETY: SIG_DFL is a valid disposition and no handler of ours is replaced.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}

@@ -74,7 +74,10 @@ impl Failure {
             terminal::complain(format!("hint: {hint}"));
         }
         if let Some(command) = &self.help {
-            terminal::complain(format!("\nRun '{} {command} --help' for more information", persona.program()));
+            terminal::complain(format!(
+                "\nRun '{} {command} --help' for more information",
+                persona.program()
+            ));
         }
         terminal::debug(|| format!("debug: {:?}", self.error));
         self.code.unwrap_or_else(|| code(self.error.kind()))

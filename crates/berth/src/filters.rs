@@ -18,9 +18,7 @@ pub(crate) struct Filter {
 pub(crate) fn parse(text: &str) -> std::result::Result<Filter, String> {
     match text.split_once('=') {
         // Docker reads `label!=x` as the key `label!`.
-        Some((key, value)) => {
-            Ok(Filter { key: key.trim().to_lowercase(), value: value.trim().to_owned() })
-        }
+        Some((key, value)) => Ok(Filter { key: key.trim().to_lowercase(), value: value.trim().to_owned() }),
         None => Err("bad format of filter (expected name=value)".to_owned()),
     }
 }

@@ -43,7 +43,9 @@ fn significant(value: f64, digits: usize) -> String {
     };
     match (-4..digits as i32).contains(&exponent) {
         true => trimmed(&format!("{value:.*}", (digits as i32 - 1 - exponent).max(0) as usize)),
-        false => format!("{}e{}{:02}", trimmed(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+        false => {
+            format!("{}e{}{:02}", trimmed(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs())
+        }
     }
 }
 
@@ -85,7 +87,8 @@ pub(crate) fn parse_binary_size(text: &str) -> Result<u64> {
         "p" => 5,
         _ => return Err(invalid()),
     };
-    let valid_unit = ["", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib", "p", "pb", "pib"];
+    let valid_unit =
+        ["", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib", "p", "pb", "pib"];
     let number: f64 = number.parse().map_err(|_| invalid())?;
     match valid_unit.contains(&unit.as_str()) {
         true => Ok((number * 1024f64.powi(power)) as u64),
@@ -110,7 +113,10 @@ mod tests {
             (1_500_000_000, "1.5GB", "1.5GB", "1.397GiB"),
             (u64::MAX, "18.45EB", "18.4EB", "16EiB"),
         ] {
-            assert_eq!((size(bytes).as_str(), short_size(bytes).as_str(), binary_size(bytes).as_str()), (long, short, binary));
+            assert_eq!(
+                (size(bytes).as_str(), short_size(bytes).as_str(), binary_size(bytes).as_str()),
+                (long, short, binary)
+            );
         }
     }
 

@@ -66,7 +66,8 @@ impl<T: 'static> Listing<T> {
         }
         match is_table {
             true => {
-                let header = template.render(&self.header(), Options { header: true, ..Options::default() })?;
+                let header =
+                    template.render(&self.header(), Options { header: true, ..Options::default() })?;
                 Ok(aligned(&format!("{header}\n{out}")))
             }
             false => Ok(out),
@@ -101,7 +102,8 @@ impl<T> Fields for Row<T> {
 
     /// Docker marshals a row from a map: sorted.
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.listing.columns.iter().map(|column| column.name.to_owned()).collect();
+        let mut names: Vec<String> =
+            self.listing.columns.iter().map(|column| column.name.to_owned()).collect();
         names.sort();
         names
     }
@@ -146,7 +148,8 @@ fn format(lines: &[Vec<&str>], widths: &mut Vec<usize>, spacing: Spacing, out: &
             continue;
         }
         let end = lines[start..].iter().position(|line| !in_column(line)).map_or(lines.len(), |n| start + n);
-        let widest = lines[start..end].iter().map(|line| line[column].chars().count() + spacing.padding).max();
+        let widest =
+            lines[start..end].iter().map(|line| line[column].chars().count() + spacing.padding).max();
         widths.push(widest.unwrap_or(0).max(spacing.least));
         format(&lines[start..end], widths, spacing, out);
         widths.pop();
@@ -186,10 +189,19 @@ mod tests {
     fn listings_look_as_dockers() {
         for (format, expected) in [
             (None, "NAME          SIZE\na             1\na-long-name   22\n"),
-            (Some("table {{.Size}}\\t{{upper .Name}}"), "SIZE      NAME\n1         A\n22        A-LONG-NAME\n"),
-            (Some("table {{.Secret}}\t{{.Name}}"), "<no value>   NAME\nx            a\nx            a-long-name\n"),
+            (
+                Some("table {{.Size}}\\t{{upper .Name}}"),
+                "SIZE      NAME\n1         A\n22        A-LONG-NAME\n",
+            ),
+            (
+                Some("table {{.Secret}}\t{{.Name}}"),
+                "<no value>   NAME\nx            a\nx            a-long-name\n",
+            ),
             (Some("{{.Name}}\\n"), "a\n\na-long-name\n\n"),
-            (Some("json"), "{\"Name\":\"a\",\"Secret\":\"x\",\"Size\":1}\n{\"Name\":\"a-long-name\",\"Secret\":\"x\",\"Size\":22}\n"),
+            (
+                Some("json"),
+                "{\"Name\":\"a\",\"Secret\":\"x\",\"Size\":1}\n{\"Name\":\"a-long-name\",\"Secret\":\"x\",\"Size\":22}\n",
+            ),
             (
                 Some("{{.Bad}}"),
                 "template parsing error: template: :1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",

@@ -71,8 +71,13 @@ fn scaled(number: &str, scale: i128) -> Option<i128> {
 /// None of these.
 pub(crate) fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp> {
     let invalid = || {
-        Error::invalid(format!("failed to parse value as time or duration: {}", super::template::print::quoted(text)))
-            .hint("write a duration (24h, 1h30m), a date (2026-01-31, 2026-01-31T12:00:00Z) or seconds since 1970")
+        Error::invalid(format!(
+            "failed to parse value as time or duration: {}",
+            super::template::print::quoted(text)
+        ))
+        .hint(
+            "write a duration (24h, 1h30m), a date (2026-01-31, 2026-01-31T12:00:00Z) or seconds since 1970",
+        )
     };
     if let Ok(duration) = parse_duration(text) {
         return now.checked_sub(duration).map_err(|_| invalid());
@@ -96,7 +101,12 @@ fn parse_date(text: &str) -> Option<Timestamp> {
         _ => local.to_owned(),
     };
     match zone {
-        "" => complete.parse::<DateTime>().ok()?.to_zoned(TimeZone::system()).ok().map(|z| z.timestamp()),
+        "" => complete
+            .parse::<DateTime>()
+            .ok()?
+            .to_zoned_datetime(TimeZone::system())
+            .ok()
+            .map(|z| z.timestamp()),
         zone => format!("{complete}{zone}").parse().ok(),
     }
 }
@@ -124,10 +134,10 @@ pub(crate) fn local_rfc3339(moment: Timestamp) -> String {
     }
 }
 
-fn local_zoned(moment: Timestamp) -> jiff::Zoned {
+fn local_zoned(moment: Timestamp) -> jiff::ZonedDateTime {
     // Finding the zone reads files; a listing asks a thousand times.
     static ZONE: std::sync::OnceLock<TimeZone> = std::sync::OnceLock::new();
-    moment.to_zoned(ZONE.get_or_init(TimeZone::system).clone())
+    moment.to_zoned_datetime(ZONE.get_or_init(TimeZone::system).clone())
 }
 
 /// `3 hours ago`.
@@ -180,7 +190,7 @@ mod tests {
             assert!(parse_moment(bad, now).is_err(), "{bad}");
         }
         let here = "2026-01-31".parse::<jiff::civil::Date>().unwrap();
-        let midnight = here.to_zoned(TimeZone::system()).unwrap().timestamp();
+        let midnight = here.to_zoned_datetime(TimeZone::system()).unwrap().timestamp();
         assert_eq!(parse_moment("2026-01-31", now).unwrap(), midnight);
     }
 }

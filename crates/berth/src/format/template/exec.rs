@@ -90,17 +90,23 @@ impl Run<'_> {
         let scope = self.variables.len();
         let over = self.commands(&branch.condition, dot)?;
         let items: Vec<(Value, Value)> = match &over {
-            Value::List(items) => {
-                items.iter().enumerate().map(|(index, item)| (Value::Int(index as i64), item.clone())).collect()
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| (Value::Int(index as i64), item.clone()))
+                .collect(),
+            Value::Map(map) => {
+                map.entries.iter().map(|(k, v)| (Value::from(k.as_str()), v.clone())).collect()
             }
-            Value::Map(map) => map.entries.iter().map(|(k, v)| (Value::from(k.as_str()), v.clone())).collect(),
             Value::Object(object) if object.type_name().is_none() => {
                 let mut names = object.names();
                 names.sort();
                 let value = |name: &String| object.field(name).unwrap_or(Value::Nil);
                 names.iter().map(|name| (Value::from(name.as_str()), value(name))).collect()
             }
-            Value::Int(count) => (0..(*count).clamp(0, 1_000_000)).map(|i| (Value::Int(i), Value::Int(i))).collect(),
+            Value::Int(count) => {
+                (0..(*count).clamp(0, 1_000_000)).map(|i| (Value::Int(i), Value::Int(i))).collect()
+            }
             Value::Missing | Value::Nil => Vec::new(),
             other => {
                 let at = branch.condition.commands[0].at;
@@ -140,7 +146,11 @@ impl Run<'_> {
     ) -> Result<(), Fault> {
         let tree = self.tree;
         let Some(nodes) = tree.defined.get(name) else {
-            return Err(self.fault(at, &format!("{{{{template {}}}}}", print::quoted(name)), format!("template {} not defined", print::quoted(name))));
+            return Err(self.fault(
+                at,
+                &format!("{{{{template {}}}}}", print::quoted(name)),
+                format!("template {} not defined", print::quoted(name)),
+            ));
         };
         if self.depth >= MAX_DEPTH {
             return Err(self.fault(at, name, "exceeded maximum template depth"));
@@ -239,9 +249,9 @@ impl Run<'_> {
         let mut value = start.clone();
         let mut dynamic = false;
         for name in path {
-            let next = self.field(&value, name, dynamic).map_err(|message| {
-                self.fault(operand.at, &operand.what.to_string(), message)
-            })?;
+            let next = self
+                .field(&value, name, dynamic)
+                .map_err(|message| self.fault(operand.at, &operand.what.to_string(), message))?;
             dynamic = match &value {
                 Value::Map(_) => true,
                 Value::Object(object) => object.type_name().is_none(),

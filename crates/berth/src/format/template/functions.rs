@@ -145,7 +145,9 @@ pub(super) fn call(name: &str, arguments: &[Value], header: bool) -> Result<Valu
         "json" => print::json(&arguments[0]).into(),
         "split" => split(text(0), text(1)),
         "join" => match &arguments[0] {
-            Value::List(items) => items.iter().filter_map(Value::as_text).collect::<Vec<_>>().join(text(1)).into(),
+            Value::List(items) => {
+                items.iter().filter_map(Value::as_text).collect::<Vec<_>>().join(text(1)).into()
+            }
             _ => Value::from(""),
         },
         "title" => title(text(0)).into(),
@@ -257,7 +259,9 @@ fn incomparable() -> Failure {
 
 /// `eq a b c…`: whether `a` equals any of the others.
 fn equal(arguments: &[Value]) -> Result<Value, Failure> {
-    let [first, others @ ..] = arguments else { return Err(Failure("missing argument for comparison".into())) };
+    let [first, others @ ..] = arguments else {
+        return Err(Failure("missing argument for comparison".into()));
+    };
     if others.is_empty() {
         return Err(Failure("missing argument for comparison".to_owned()));
     }
@@ -270,7 +274,11 @@ fn equal(arguments: &[Value]) -> Result<Value, Failure> {
             (Value::Missing | Value::Nil, Value::Missing | Value::Nil) => true,
             (Value::Missing | Value::Nil, _) | (_, Value::Missing | Value::Nil) => false,
             (Value::List(_) | Value::Map(_) | Value::Object(_), _) => {
-                return Err(Failure(format!("non-comparable type {}: {}", print::plain(first), first.type_name())));
+                return Err(Failure(format!(
+                    "non-comparable type {}: {}",
+                    print::plain(first),
+                    first.type_name()
+                )));
             }
             _ => return Err(incomparable()),
         };

@@ -148,7 +148,9 @@ impl Parser<'_> {
         let token = self.peek();
         match token.kind {
             Kind::End => self.fault("unexpected EOF"),
-            Kind::Word if is_keyword(&token.text) => self.fault(format!("unexpected <{}> in {context}", token.text)),
+            Kind::Word if is_keyword(&token.text) => {
+                self.fault(format!("unexpected <{}> in {context}", token.text))
+            }
             _ => self.fault(format!("unexpected {} in {context}", quoted(&token.text))),
         }
     }
@@ -337,8 +339,10 @@ impl Parser<'_> {
             return Err(self.fault(format!("missing value for {context}")));
         }
         for (index, command) in commands.iter().enumerate().skip(1) {
-            if !matches!(command.words[0].what, What::Function(_) | What::Field(_) | What::Variable(_) | What::Chain(..))
-            {
+            if !matches!(
+                command.words[0].what,
+                What::Function(_) | What::Field(_) | What::Variable(_) | What::Chain(..)
+            ) {
                 return Err(self.fault(format!("non executable command in pipeline stage {}", index + 1)));
             }
         }

@@ -21,7 +21,9 @@ pub(crate) fn plain(value: &Value) -> String {
             let values = fields.iter().map(|name| object.field(name).map_or(String::new(), |v| plain(&v)));
             match object.type_name() {
                 Some(_) => format!("{{{}}}", joined(values)),
-                None => format!("map[{}]", joined(fields.iter().zip(values).map(|(k, v)| format!("{k}:{v}")))),
+                None => {
+                    format!("map[{}]", joined(fields.iter().zip(values).map(|(k, v)| format!("{k}:{v}"))))
+                }
             }
         }
     }
@@ -64,7 +66,9 @@ fn write_json(value: &Value, out: &mut String) {
         Value::List(items) => {
             write_sequence(out, ['[', ']'], items.iter(), |item, out| write_json(item, out));
         }
-        Value::Map(map) => write_sequence(out, ['{', '}'], map.entries.iter(), |(k, v), out| write_pair(k, v, out)),
+        Value::Map(map) => {
+            write_sequence(out, ['{', '}'], map.entries.iter(), |(k, v), out| write_pair(k, v, out))
+        }
         Value::Object(object) => write_sequence(out, ['{', '}'], object.names().iter(), |name, out| {
             write_pair(name, &object.field(name).unwrap_or(Value::Nil), out);
         }),

@@ -38,19 +38,34 @@ fn rows_render_as_docker_renders_them() {
         ("{{if eq .Name \"a\" \"default\"}}yes{{else}}no{{end}}", "yes"),
         ("{{if false}}a{{else if .Current}}b{{else}}c{{end}}", "b"),
         ("{{with $x := .Name}}{{$x}}/{{.}}{{end}}", "default/default"),
-        ("{{$n := 1}}{{range $i, $c := split .Name \"a\"}}{{$i}}={{$c}};{{$n = $i}}{{end}}{{$n}}", "0=def;1=ult;1"),
+        (
+            "{{$n := 1}}{{range $i, $c := split .Name \"a\"}}{{$i}}={{$c}};{{$n = $i}}{{end}}{{$n}}",
+            "0=def;1=ult;1",
+        ),
         ("{{range split .Name \"a\"}}{{.}}{{break}}{{end}}", "def"),
         ("{{range split .Name \"\"}}{{if eq . \"f\"}}{{continue}}{{end}}{{.}}{{end}}", "deault"),
-        ("{{.Name | upper | printf \"%s-%d\" | len}}", "19"),
-        ("{{printf \"%d %5s|%-9s|%q %x %T\" .Name \"ab\" .Name .Name \"a\" .Name}}", "%!d(string=default)    ab|default  |\"default\" 61 string"),
-        ("{{printf \"%05d %+d %x %c %.2f %t %v\" .Size 3 255 65 1.5 true 1e30}}", "00005 +3 ff A 1.50 true 1e+30"),
+        ("{{.Name | upper | printf \"%s-%d\" | len}}", "20"),
+        (
+            "{{printf \"%d %5s|%-9s|%q %x %T\" .Name \"ab\" .Name .Name \"a\" .Name}}",
+            "%!d(string=default)    ab|default  |\"default\" 61 string",
+        ),
+        (
+            "{{printf \"%05d %+d %x %c %.2f %t %v\" .Size 3 255 65 1.5 true 1e30}}",
+            "00005 +3 ff A 1.50 true 1e+30",
+        ),
         ("{{printf \"%d\"}} {{printf \"x\" 1}} {{printf \"%*d\" 4 7}}", "%!d(MISSING) x%!(EXTRA int=1)    7"),
         ("{{index .Name 1}} {{slice .Name 1 3}} {{len .Name}}", "101 ef 7"),
-        ("{{split .Name \"f\"}} {{json (split .Name \"f\")}} {{title \"a b-c\"}} {{pad .Name 2 3}}| {{truncate .Name 3}}", "[de ault] [\"de\",\"ault\"] A B-C   default   | def"),
+        (
+            "{{split .Name \"f\"}} {{json (split .Name \"f\")}} {{title \"a b-c\"}} {{pad .Name 2 3}}| {{truncate .Name 3}}",
+            "[de ault] [\"de\",\"ault\"] A B-C   default   | def",
+        ),
         ("{{join (split .Name \"f\") \"+\"}} {{lower \"AB\"}}", "de+ault ab"),
         ("{{and .Size 0 (index .Name 99)}} {{or 0 .Name}} {{not .Current}}", "0 default false"),
         ("{{lt 1 2}} {{ge \"b\" \"a\"}} {{ne 1 1}} {{le 2 1}} {{gt 2 1}}", "true true false false true"),
-        ("{{define \"t\"}}<{{.}}>{{end}}{{template \"t\" .Name}}{{block \"u\" 3}}[{{.}}]{{end}}", "<default>[3]"),
+        (
+            "{{define \"t\"}}<{{.}}>{{end}}{{template \"t\" .Name}}{{block \"u\" 3}}[{{.}}]{{end}}",
+            "<default>[3]",
+        ),
         ("{{html \"<a&b>\"}} {{urlquery \"a b/é\"}} {{js \"it's\"}}", "&lt;a&amp;b&gt; a+b%2F%C3%A9 it\\'s"),
         ("{{print 1 2 \"x\" 3}} {{println .Size \"x\"}}", "1 2x3 5 x\n"),
         ("{{\"a\\tb\\x41\\u00e9\"}}{{`raw\\n`}}{{'a'}}{{0x10}}{{1_000}}", "a\tbAéraw\\n97161000"),
@@ -65,7 +80,10 @@ fn rows_render_as_docker_renders_them() {
 fn what_is_wrong_is_said_in_gos_words() {
     let row = Value::Object(Rc::new(Row));
     for (template, expected) in [
-        ("{{.Bad}}", ":1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext"),
+        (
+            "{{.Bad}}",
+            ":1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",
+        ),
         ("a\n{{.Name.Bad}}", ":2:7: executing \"\" at <.Name.Bad>: can't evaluate field Bad in type string"),
         ("{{.Name", ":1: unclosed action"),
         ("{{nofunc .Name}}", ":1: function \"nofunc\" not defined"),
@@ -78,16 +96,35 @@ fn what_is_wrong_is_said_in_gos_words() {
         ("{{break}}", ":1: {{break}} outside {{range}}"),
         ("{{\"a}}", ":1: unterminated quoted string"),
         ("{{(1}}", ":1: unclosed left paren"),
-        ("{{lt .Name 1}}", ":1:2: executing \"\" at <lt .Name 1>: error calling lt: incompatible types for comparison"),
-        ("{{join .Name \",\"}}", ":1:7: executing \"\" at <.Name>: wrong type for value; expected []string; got string"),
+        (
+            "{{lt .Name 1}}",
+            ":1:2: executing \"\" at <lt .Name 1>: error calling lt: incompatible types for comparison",
+        ),
+        (
+            "{{join .Name \",\"}}",
+            ":1:7: executing \"\" at <.Name>: wrong type for value; expected []string; got string",
+        ),
         ("{{len 3}}", ":1:2: executing \"\" at <len 3>: error calling len: len of type int"),
         ("{{len}}", ":1:2: executing \"\" at <len>: wrong number of args for len: want 1 got 0"),
-        ("{{index .Name 99}}", ":1:2: executing \"\" at <index .Name 99>: error calling index: index out of range: 99"),
-        ("{{template \"none\"}}", ":1:11: executing \"\" at <{{template \"none\"}}>: template \"none\" not defined"),
+        (
+            "{{index .Name 99}}",
+            ":1:2: executing \"\" at <index .Name 99>: error calling index: index out of range: 99",
+        ),
+        (
+            "{{template \"none\"}}",
+            ":1:11: executing \"\" at <{{template \"none\"}}>: template \"none\" not defined",
+        ),
         ("{{range .Current}}{{end}}", ":1:8: executing \"\" at <.Current>: range can't iterate over true"),
-        ("{{printf \"%s\" .Nothing.At.All.Of.This}}", ":1:22: executing \"\" at <.Nothing.At.All.Of.T...>: can't evaluate field Nothing in type *formatter.rowContext"),
+        (
+            "{{printf \"%s\" .Nothing.At.All.Of.This}}",
+            ":1:22: executing \"\" at <.Nothing.At.All.Of.T...>: can't evaluate field Nothing in type *formatter.rowContext",
+        ),
     ] {
-        assert_eq!(render(template, &row), format!("template parsing error: template: {expected}"), "{template}");
+        assert_eq!(
+            render(template, &row),
+            format!("template parsing error: template: {expected}"),
+            "{template}"
+        );
     }
     let deep = "{{if 1}}".repeat(5000);
     assert!(render(&deep, &row).contains("too deeply"));
@@ -106,13 +143,25 @@ fn decoded_json_behaves_as_dockers_types() {
     };
     for (template, expected) in [
         ("{{.Id}} {{.ID}} {{.Size}}", "sha256:1 sha256:1 3112011"),
-        ("{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]", "b <no value> []"),
+        (
+            "{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]",
+            "b <no value> []",
+        ),
         ("{{json .Config.Labels}} {{json .Config.Env}} {{.Config.Env}}", "{\"a\":\"b\"} null <no value>"),
         ("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{end}}", "a=b"),
         ("{{.Config.Cmd}} {{join .Config.Cmd \" \"}} {{len .Config.Volumes}}", "[sh] sh 0"),
-        ("{{.Bad}}", "template parsing error: template: :1:2: executing \"\" at <.Bad>: map has no entry for key \"Bad\""),
-        ("{{.Size.Bad}}", "template parsing error: template: :1:7: executing \"\" at <.Size.Bad>: can't evaluate field Bad in type interface {}"),
-        ("{{.Config.Env.Bad}}", "template parsing error: template: :1:13: executing \"\" at <.Config.Env.Bad>: nil pointer evaluating interface {}.Bad"),
+        (
+            "{{.Bad}}",
+            "template parsing error: template: :1:2: executing \"\" at <.Bad>: map has no entry for key \"Bad\"",
+        ),
+        (
+            "{{.Size.Bad}}",
+            "template parsing error: template: :1:7: executing \"\" at <.Size.Bad>: can't evaluate field Bad in type interface {}",
+        ),
+        (
+            "{{.Config.Env.Bad}}",
+            "template parsing error: template: :1:9: executing \"\" at <.Config.Env.Bad>: nil pointer evaluating interface {}.Bad",
+        ),
     ] {
         assert_eq!(inspect(template), expected, "{template}");
     }

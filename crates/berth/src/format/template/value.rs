@@ -122,9 +122,9 @@ impl Value {
             Json::String(text) => Self::from(text.as_str()),
             Json::Array(items) => Self::List(Rc::new(items.iter().map(Self::from_json).collect())),
             Json::Object(fields) if is_map => Self::map(key, fields),
-            Json::Object(fields) => {
-                Self::Object(Rc::new(Decoded(fields.iter().map(|(k, v)| (k.clone(), Self::under(k, v))).collect())))
-            }
+            Json::Object(fields) => Self::Object(Rc::new(Decoded(
+                fields.iter().map(|(k, v)| (k.clone(), Self::under(k, v))).collect(),
+            ))),
         }
     }
 
@@ -136,12 +136,28 @@ impl Value {
 
 /// Docker's `map[string]string` fields.
 const TEXT_MAPS: [&str; 10] = [
-    "Labels", "Options", "Annotations", "annotations", "DriverOpts", "Sysctls", "Tmpfs", "StorageOpt", "Details",
+    "Labels",
+    "Options",
+    "Annotations",
+    "annotations",
+    "DriverOpts",
+    "Sysctls",
+    "Tmpfs",
+    "StorageOpt",
+    "Details",
     "ConfigLabels",
 ];
 /// Docker's maps of other things.
 const MAPS: [&str; 9] = [
-    "Ports", "Networks", "Volumes", "ExposedPorts", "PortBindings", "Containers", "Runtimes", "IndexConfigs", "Data",
+    "Ports",
+    "Networks",
+    "Volumes",
+    "ExposedPorts",
+    "PortBindings",
+    "Containers",
+    "Runtimes",
+    "IndexConfigs",
+    "Data",
 ];
 
 /// A decoded JSON object.

@@ -1,0 +1,113 @@
+//! The command line: one file a command, arguments and `run()`; `berth images` and `berth image ls` share theirs.
+//!
+//! Not here: anything a command does beyond parse, one or two calls, show. Invariant: text becomes a type in the
+//! command's file, and nowhere deeper.
+
+mod context;
+mod help;
+mod system;
+mod usage;
+
+pub(crate) use context::Context;
+
+use crate::exit::{Exit, Outcome};
+use crate::settings::{Persona, ProgressMode, Settings};
+use crate::terminal::{self, LogLevel};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Container images and containers in one program, no daemon
+#[derive(Parser)]
+#[command(name = "berth", disable_help_subcommand = true, args_override_self = true, infer_long_args = false)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Switches of every command.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Where images and containers live (BERTH_ROOT, /var/lib/berth)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Where mounts and sockets live until the next boot (BERTH_RUNROOT, /run/berth)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) runroot: Option<PathBuf>,
+    /// The configuration file (BERTH_CONFIG, /etc/berth/config.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Refused: there is no daemon to connect to
+    #[arg(short = 'H', long, value_name = "SOCKET")]
+    pub(crate) host: Option<String>,
+    /// How much is said on stderr: debug, info, warn, error, fatal
+    #[arg(short = 'l', long, value_enum, value_name = "LEVEL", hide_possible_values = true)]
+    pub(crate) log_level: Option<LogLevel>,
+    /// The same as --log-level debug
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+    /// How progress is shown: auto, plain, tty, json, none
+    #[arg(long, global = true, value_enum, value_name = "STYLE", hide_possible_values = true)]
+    pub(crate) progress: Option<ProgressMode>,
+    /// Print what a command does and takes
+    #[arg(long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Print the version and quit
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the version of berth
+    Version(system::version::Args),
+    /// Manage berth
+    #[command(subcommand)]
+    System(system::Command),
+}
+
+/// Runs the command that `words` name.
+pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
+    let command = usage::prepared(tree(persona), &words);
+    let matches = match command.clone().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => return usage::explain(&error, &command, persona, &words),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage::explain(&error, &command, persona, &words),
+    };
+    let level = cli.global.log_level.unwrap_or_default();
+    terminal::set_level(if cli.global.debug { LogLevel::Debug } else { level });
+    let context = Context::new(Settings::read(persona, &cli.global)?);
+    dispatch(cli.command, &context)
+}
+
+fn tree(persona: Persona) -> clap::Command {
+    // Help and errors are docker's (`help.rs`, `usage.rs`); clap only parses.
+    Cli::command().name(persona.program()).bin_name(persona.program()).disable_help_flag(true).version("")
+}
+
+fn dispatch(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Version(args) => args.run(context),
+        Command::System(command) => command.run(context),
+    }
+}
+
+/// The version line that scripts look for.
+fn version_line(persona: Persona) -> Outcome {
+    terminal::line(match persona {
+        Persona::Berth => {
+            format!("berth version {}, build {}", system::version::VERSION, system::version::BUILD)
+        }
+        Persona::Docker => format!(
+            "Docker version {}, build berth-{}",
+            system::version::DOCKER_VERSION,
+            system::version::VERSION
+        ),
+    })?;
+    Ok(Exit::SUCCESS)
+}

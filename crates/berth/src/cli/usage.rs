@@ -1,0 +1,213 @@
+//! What clap found wrong with the words, in docker's words and with docker's exit codes: 125 for a flag, 1 for
+//! arguments and commands.
+//!
+//! Invariant: every message names the command that was meant and where its help is.
+
+use super::help;
+use crate::exit::{Exit, Outcome, USAGE};
+use crate::settings::Persona;
+use crate::terminal;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command};
+use std::ffi::OsString;
+
+/// The tree as these words need it.
+pub(crate) fn prepared(command: Command, words: &[OsString]) -> Command {
+    let sets_flag =
+        |word: &OsString| word.to_str().is_some_and(|text| text.starts_with('-') && text.contains('='));
+    adapt(command, words.iter().any(sets_flag))
+}
+
+/// Docker's flags take `--flag=false`, and its options take whatever word follows, `-1` included.
+fn adapt(command: Command, flags_take_values: bool) -> Command {
+    let command = command.mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue if flags_take_values => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true")
+            .value_parser(go_bool),
+        ArgAction::Set | ArgAction::Append if !arg.is_positional() => arg.allow_hyphen_values(true),
+        _ => arg,
+    });
+    command.mut_subcommands(|subcommand| adapt(subcommand.disable_help_flag(true), flags_take_values))
+}
+
+/// `strconv.ParseBool`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
+    }
+}
+
+/// The command that the words mean, and how they call it.
+struct Meant<'a> {
+    command: &'a Command,
+    path: String,
+}
+
+/// Walks the words as clap does, as far as they name commands.
+fn meant<'a>(root: &'a Command, words: &[OsString]) -> Meant<'a> {
+    let mut command = root;
+    let mut path = root.get_name().to_owned();
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        if let Some(subcommand) = command.find_subcommand(word) {
+            path = format!("{path} {word}");
+            command = subcommand;
+        } else if word.starts_with('-') && word != "--" {
+            let takes_next =
+                option_of(root, word).or_else(|| option_of(command, word)).is_some_and(takes_value);
+            if takes_next && !word.contains('=') {
+                words.next();
+            }
+        } else {
+            break;
+        }
+    }
+    Meant { command, path }
+}
+
+fn option_of<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+    let name = word.split('=').next().unwrap_or(word);
+    command.get_arguments().find(|arg| match name.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => name.len() == 2 && arg.get_short() == name.chars().nth(1),
+    })
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values() && !arg.is_require_equals_set()
+}
+
+/// Says what is wrong, or shows the help that was asked for.
+pub(crate) fn explain(error: &clap::Error, root: &Command, persona: Persona, words: &[OsString]) -> Outcome {
+    let meant = meant(root, words);
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        _ => String::new(),
+    };
+    let invalid = context(ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::DisplayVersion => return super::version_line(persona),
+        ErrorKind::DisplayHelp
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return show_help(&meant, root),
+        ErrorKind::UnknownArgument if invalid == "-h" => return show_help(&meant, root),
+        ErrorKind::UnknownArgument if invalid.starts_with('-') => {
+            Ok(flag(&meant, &unknown_flag(&invalid, words)))
+        }
+        ErrorKind::InvalidSubcommand => Ok(unknown_command(&meant, &context(ContextKind::InvalidSubcommand))),
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
+            Ok(flag(&meant, &needs_argument(&invalid, &meant, words)))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue);
+            let why = std::error::Error::source(error).map_or_else(
+                || format!("must be one of {}", context(ContextKind::ValidValue).replace(' ', ", ")),
+                ToString::to_string,
+            );
+            Ok(flag(
+                &meant,
+                &format!("invalid argument \"{value}\" for \"{}\" flag: {why}", names(&invalid, &meant)),
+            ))
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = context(ContextKind::PriorArg);
+            let name = |text: &str| text.split([' ', '=']).next().unwrap_or_default().to_owned();
+            let message = format!(
+                "conflicting options: {} and {} cannot be used together",
+                name(&invalid),
+                name(&other)
+            );
+            Ok(flag(&meant, &message))
+        }
+        _ => Ok(arguments(&meant)),
+    }
+}
+
+fn show_help(meant: &Meant<'_>, root: &Command) -> Outcome {
+    terminal::print(help::text(meant.command, &meant.path, root))?;
+    Ok(Exit::SUCCESS)
+}
+
+fn usage_lines(meant: &Meant<'_>) -> String {
+    let mut usage = help::usage(meant.command, &meant.path);
+    if !meant.path.contains(' ') {
+        usage.push_str(" [ARG...]");
+    }
+    format!("Usage:  {usage}\n\nRun '{} --help' for more information", meant.path)
+}
+
+fn flag(meant: &Meant<'_>, message: &str) -> Exit {
+    terminal::complain(format!("{message}\n\n{}", usage_lines(meant)));
+    Exit(USAGE)
+}
+
+fn unknown_flag(invalid: &str, words: &[OsString]) -> String {
+    match invalid.strip_prefix("--") {
+        Some(_) => format!("unknown flag: {}", invalid.split('=').next().unwrap_or(invalid)),
+        None => {
+            let letter = invalid.chars().nth(1).unwrap_or('-');
+            let is_cluster =
+                |word: &&str| word.starts_with('-') && !word.starts_with("--") && word.contains(letter);
+            let whole = words.iter().filter_map(|word| word.to_str()).find(is_cluster).unwrap_or(invalid);
+            format!("unknown shorthand flag: '{letter}' in {whole}")
+        }
+    }
+}
+
+fn needs_argument(invalid: &str, meant: &Meant<'_>, words: &[OsString]) -> String {
+    let long = invalid.split([' ', '=']).next().unwrap_or(invalid);
+    let last = words.last().and_then(|word| word.to_str()).unwrap_or_default();
+    match option_of(meant.command, long).and_then(Arg::get_short) {
+        Some(short) if !last.starts_with("--") && last.ends_with(short) => {
+            format!("flag needs an argument: '{short}' in {last}")
+        }
+        _ => format!("flag needs an argument: {long}"),
+    }
+}
+
+/// `-f, --filter`.
+fn names(invalid: &str, meant: &Meant<'_>) -> String {
+    let long = invalid.split([' ', '=', '[']).next().unwrap_or(invalid);
+    match option_of(meant.command, long).and_then(Arg::get_short) {
+        Some(short) => format!("-{short}, {long}"),
+        None => long.to_owned(),
+    }
+}
+
+fn unknown_command(meant: &Meant<'_>, word: &str) -> Exit {
+    let program = meant.path.split(' ').next().unwrap_or_default();
+    let path = &meant.path;
+    let usage = if path.contains(' ') { format!("Usage:  {path}\n\n") } else { String::new() };
+    terminal::complain(format!(
+        "{program}: unknown command: {path} {word}\n\n{usage}Run '{path} --help' for more information"
+    ));
+    Exit::FAILURE
+}
+
+/// Too few or too many arguments, counted as docker counts them.
+fn arguments(meant: &Meant<'_>) -> Exit {
+    let (mut least, mut most) = (0usize, 0usize);
+    for arg in meant.command.get_positionals() {
+        let (from, to) = help::arity(arg);
+        least += from;
+        most = most.saturating_add(to);
+    }
+    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
+    let wants = match (least, most) {
+        (0, 0) => "accepts no arguments".to_owned(),
+        (least, most) if least == most => format!("requires {least} {}", plural(least)),
+        (0, most) => format!("requires at most {most} {}", plural(most)),
+        (least, usize::MAX) => format!("requires at least {least} {}", plural(least)),
+        (least, most) => format!("requires at least {least} and at most {most} {}", plural(most)),
+    };
+    let program = meant.path.split(' ').next().unwrap_or_default();
+    terminal::complain(format!("{program}: '{}' {wants}\n\n{}", meant.path, usage_lines(meant)));
+    Exit::FAILURE
+}
