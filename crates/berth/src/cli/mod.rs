@@ -19,7 +19,13 @@ use std::path::PathBuf;
 
 /// Container images and containers in one program, no daemon
 #[derive(Parser)]
-#[command(name = "berth", disable_help_subcommand = true, args_override_self = true, infer_long_args = false)]
+#[command(
+    name = "berth",
+    disable_help_subcommand = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    infer_long_args = false
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -55,7 +61,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
     /// Print the version and quit
-    #[arg(short = 'v', long, action = ArgAction::Version)]
+    #[arg(id = "show_version", short = 'v', long = "version", action = ArgAction::Version)]
     version: Option<bool>,
 }
 
