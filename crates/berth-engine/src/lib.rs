@@ -3,4 +3,5 @@
 //! Not here: printing, the environment, clap, HTTP, Docker's JSON, default paths.
 
 pub mod process;
+pub mod runtime_spec;
 pub mod spec;

@@ -1,0 +1,95 @@
+//! The mounts of a container: docker's own, the three files of `/etc`, and the person's.
+//!
+//! Invariant: a mount of the person takes the place of one of ours at the same path, and everything is mounted
+//! from the shallow to the deep.
+
+use super::{Surroundings, bug};
+use crate::spec::{Bind, ContainerSpec, Mount, Propagation, Tmpfs};
+use berth_oci::Result;
+use oci_spec::runtime as oci;
+use std::path::Path;
+
+/// What `/dev/shm` has when nobody says.
+pub(crate) const SHM_SIZE: u64 = 64 * 1024 * 1024;
+
+pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Mount>> {
+    let hidden = |target: &Path| {
+        let own = |mount: &Mount| {
+            mount.target() == target || (mount.target() == Path::new("/dev") && target.starts_with("/dev"))
+        };
+        spec.mounts.iter().any(own)
+    };
+    let mut mounts = Vec::new();
+    for own in own_mounts(spec)? {
+        if !hidden(own.destination()) {
+            mounts.push(own);
+        }
+    }
+    let mut theirs = spec.mounts.iter().map(mount).collect::<Result<Vec<_>>>()?;
+    for file in around.etc.iter().filter(|file| !hidden(&file.target)) {
+        let options = ["rbind", "rprivate"].map(str::to_owned).to_vec();
+        theirs.push(built("bind", &file.source, &file.target, options)?);
+    }
+    // A stable sort: what is equally deep stays as it was written.
+    theirs.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(theirs);
+    Ok(mounts)
+}
+
+fn own_mounts(spec: &ContainerSpec) -> Result<Vec<oci::Mount>> {
+    let shm = format!("size={}", spec.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE));
+    let access = if spec.privileged { "rw" } else { "ro" };
+    [
+        ("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"][..]),
+        ("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        (
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        ("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
+        ("cgroup", "cgroup", "/sys/fs/cgroup", &[access, "nosuid", "noexec", "nodev"]),
+        ("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
+        ("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
+    ]
+    .into_iter()
+    .map(|(typ, source, target, options)| {
+        let options = options.iter().filter(|option| **option != "rw").map(|option| (*option).to_owned());
+        built(typ, Path::new(source), Path::new(target), options.collect())
+    })
+    .collect()
+}
+
+fn mount(mount: &Mount) -> Result<oci::Mount> {
+    match mount {
+        Mount::Bind(bind) => built("bind", &bind.source, &bind.target, bind_options(bind)),
+        Mount::Tmpfs(tmpfs) => built("tmpfs", Path::new("tmpfs"), &tmpfs.target, tmpfs_options(tmpfs)),
+    }
+}
+
+/// Read-only includes what is mounted below, unless only the one file system was asked for.
+fn bind_options(bind: &Bind) -> Vec<String> {
+    let (kind, read_only) = if bind.non_recursive { ("bind", "ro") } else { ("rbind", "rro") };
+    let propagation = bind.propagation.unwrap_or(Propagation::RPrivate).as_str();
+    let read_only = bind.read_only.then_some(read_only);
+    [Some(kind), read_only, Some(propagation)].into_iter().flatten().map(str::to_owned).collect()
+}
+
+/// Docker's defaults, each unless its opposite was asked for, then what was asked for.
+fn tmpfs_options(tmpfs: &Tmpfs) -> Vec<String> {
+    let asked = |word: &str| tmpfs.options.iter().any(|option| option == word);
+    let defaults = ["noexec", "nosuid", "nodev"].into_iter().filter(|no| !asked(&no[2..]) && !asked(no));
+    let words = tmpfs.options.iter().filter(|option| *option != "defaults").cloned();
+    defaults.map(str::to_owned).chain(["rprivate".to_owned()]).chain(words).collect()
+}
+
+fn built(typ: &str, source: &Path, target: &Path, options: Vec<String>) -> Result<oci::Mount> {
+    oci::MountBuilder::default()
+        .typ(typ)
+        .source(source)
+        .destination(target)
+        .options(options)
+        .build()
+        .map_err(bug)
+}
