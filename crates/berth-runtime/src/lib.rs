@@ -4,4 +4,28 @@
 //! addresses and published ports. Not here: images, registries, restart policies, Docker's JSON, default paths.
 //! Invariant: whatever happens to a caller or a monitor, the state on disk never claims a process that is not there.
 
+mod bundle;
+mod cgroup;
+mod connection;
 pub mod net;
+mod protocol;
+mod recovery;
+mod seccomp;
+mod state;
+mod validate;
+
+pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
+pub use cgroup::remove_parent;
+pub use connection::{Connection, Event, Input, create};
+pub use state::{State, Status, read as state};
+
+/// Docker's exit code for a container or exec that could not be started: 127 when there is no such program, 126 when
+/// it cannot be executed, 125 for anything else.
+#[must_use]
+pub fn exit_code(error: &berth_oci::Error) -> i32 {
+    match error.kind() {
+        berth_oci::Kind::NotFound => 127,
+        berth_oci::Kind::Denied => 126,
+        _ => 125,
+    }
+}

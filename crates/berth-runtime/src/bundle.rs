@@ -1,0 +1,149 @@
+//! What a caller hands over to have a container: one value with everything in it, and the same for an exec.
+//!
+//! Not here: any default that is Docker's business. Invariant: a [`Bundle`] is complete: the monitor that gets it
+//! reads no other configuration.
+
+use jiff::Timestamp;
+use oci_spec::runtime::{Process, Spec};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A container to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The container's id; names its cgroup.
+    pub id: String,
+    /// Where its state lives across reboots; must exist.
+    pub dir: PathBuf,
+    /// Where its socket and lock live while it runs; made if missing.
+    pub run_dir: PathBuf,
+    /// The program that answers the hidden roles (see [`crate::role`]): `/proc/self/exe` for berth itself.
+    pub exe: PathBuf,
+    /// What to run and in what surroundings. `root.path` is not looked at: see `rootfs`.
+    pub spec: Spec,
+    /// The root file system.
+    pub rootfs: RootfsMount,
+    /// `user[:group]`, names or numbers, looked up in the container's own `/etc/passwd` and `/etc/group`; sets uid,
+    /// gid, supplementary groups and, when the environment has none, HOME. `None`: `process.user` of the spec.
+    pub user: Option<String>,
+    /// Which system calls are allowed.
+    pub seccomp: Seccomp,
+    /// The parent of the container's cgroup, from the root of every hierarchy: `/berth-1a2b3c`.
+    pub cgroup_parent: String,
+    /// Who may write to its standard input.
+    pub stdin: Stdin,
+    /// Where its output is kept.
+    pub log: Log,
+    /// A command (program, then arguments) that removes the container after its exit, unless the connection that
+    /// created it says it has done so itself: `--rm` survives the death of its caller.
+    pub on_exit: Option<Vec<String>>,
+}
+
+/// The root file system, mounted in the container's mount namespace only: nothing to unmount on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootfsMount {
+    /// Read-only layers, uppermost first, under a writable one.
+    Overlay {
+        /// Uppermost first, as `lowerdir` has it.
+        lowers: Vec<PathBuf>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// Overlayfs' own directory, on the file system of `upper`.
+        work: PathBuf,
+    },
+    /// A directory as it is.
+    Directory {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// Which system calls are allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The profile docker has by default, for the bundle's capabilities.
+    #[default]
+    Default,
+    /// What `linux.seccomp` of the spec says; everything when it says nothing.
+    Spec,
+}
+
+/// Who may write to the container's standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdin {
+    /// Nobody: `/dev/null`.
+    #[default]
+    Null,
+    /// The first attached client; it ends when that client says so or goes away (`run -i`).
+    Once,
+    /// Any attached client, for as long as the container runs (`run -di`).
+    Open,
+}
+
+/// Where a container's output is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Log {
+    /// Only attached clients see it.
+    None,
+    /// Docker's json-file format.
+    JsonFile {
+        /// The newest file; older ones get `.1`, `.2`, ….
+        path: PathBuf,
+        /// A file that has reached this size is rotated; 0 never.
+        max_size: u64,
+        /// How many files there are at most, the newest included.
+        max_files: u32,
+    },
+}
+
+impl Log {
+    /// A json-file log that can fill at most 30 MB.
+    #[must_use]
+    pub fn json_file(path: PathBuf) -> Self {
+        Self::JsonFile { path, max_size: 10_000_000, max_files: 3 }
+    }
+}
+
+/// A further process in a running container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// What to run: arguments, environment, capabilities, terminal and its size.
+    pub process: Process,
+    /// As [`Bundle::user`].
+    pub user: Option<String>,
+    /// Whether its standard input comes from this connection; otherwise it is `/dev/null`.
+    pub stdin: bool,
+    /// Docker's `--privileged`: without a seccomp filter.
+    pub unconfined: bool,
+}
+
+/// What a client wants to see of the container's streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    /// Will write standard input.
+    pub stdin: bool,
+    /// Wants standard output (or the terminal).
+    pub stdout: bool,
+    /// Wants standard error.
+    pub stderr: bool,
+}
+
+/// How a container or an exec ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The process's own code, or 128 and the signal's number.
+    pub code: i32,
+    /// The kernel killed something in it because memory ran out.
+    pub oom_killed: bool,
+    /// When.
+    pub finished_at: Timestamp,
+}
+
+/// A process has begun to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Its number on the host.
+    pub pid: i32,
+    /// What could not be done as asked, and what was done instead, in words for the user.
+    pub warnings: Vec<String>,
+}

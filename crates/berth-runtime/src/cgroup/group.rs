@@ -1,0 +1,340 @@
+//! Making, using and removing a container's cgroups.
+
+use super::{CgroupPlan, Layout, Version, device};
+use crate::cgroup::plan::GroupPlan;
+use berth_oci::{AtPath, Context, Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The cgroups of one container, by their directories; kept on disk too, for whoever clears up after a dead monitor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cgroup {
+    v1: Vec<PathBuf>,
+    v2: Option<PathBuf>,
+}
+
+/// What a new process needs to get into the cgroups without naming a path.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    v2: Option<File>,
+    tasks: Vec<File>,
+}
+
+impl Placement {
+    /// For `CLONE_INTO_CGROUP`.
+    pub(crate) fn v2(&self) -> Option<BorrowedFd<'_>> {
+        self.v2.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Called by the new process about itself.
+    ///
+    /// "0" in `tasks` moves just the calling thread, for which the kernel needs none of its locks against forks; a
+    /// number in `cgroup.procs` costs a full RCU grace period (2 to 8 ms) when nobody did it recently.
+    pub(crate) fn join(self) -> Result<()> {
+        for mut tasks in self.tasks {
+            tasks.write_all(b"0").context(|| "cannot enter the container's cgroup")?;
+        }
+        Ok(())
+    }
+}
+
+impl Cgroup {
+    /// The directories of a plan, made or not.
+    pub(crate) fn of(plan: &CgroupPlan) -> Self {
+        let paths =
+            |version| plan.groups.iter().filter(move |g| g.hierarchy.version == version).map(GroupPlan::path);
+        Self { v1: paths(Version::V1).collect(), v2: paths(Version::V2).next() }
+    }
+
+    /// Makes them with their limits; answers what the kernel could not do.
+    pub(crate) fn create(plan: &CgroupPlan) -> Result<(Self, Vec<String>)> {
+        let mut warnings = Vec::new();
+        for group in &plan.groups {
+            make(group)?;
+            apply(group, &mut warnings)?;
+        }
+        Ok((Self::of(plan), warnings))
+    }
+
+    /// Open handles for a process that is to be put into them.
+    pub(crate) fn placement(&self) -> Result<Placement> {
+        let tasks = self.v1.iter().map(|dir| dir.join("tasks"));
+        let tasks =
+            tasks.map(|path| File::options().write(true).open(&path).at(&path)).collect::<Result<_>>()?;
+        let v2 = self.v2.as_ref().map(|dir| File::open(dir).at(dir)).transpose()?;
+        Ok(Placement { v2, tasks })
+    }
+
+    /// How often the kernel killed something in them for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let files = self.v2.iter().map(|d| d.join("memory.events"));
+        let files = files.chain(self.v1.iter().map(|d| d.join("memory.oom_control")));
+        files.filter_map(|path| counter(&path, "oom_kill")).max().unwrap_or(0)
+    }
+
+    /// Stops (or lets go on) every process, and waits until that is so.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        if let Some(dir) = &self.v2 {
+            let path = dir.join("cgroup.freeze");
+            fs::write(&path, if frozen { "1" } else { "0" }).at(&path)?;
+            return wait_for_event(dir, "frozen", frozen.into(), deadline);
+        }
+        let freezer = self.v1.iter().find(|d| d.join("freezer.state").exists());
+        let path = freezer
+            .ok_or_else(|| Error::unsupported("this machine has no cgroup that can pause a container"))?
+            .join("freezer.state");
+        fs::write(&path, if frozen { "FROZEN" } else { "THAWED" }).at(&path)
+    }
+
+    /// Kills every process in them.
+    pub(crate) fn kill(&self) -> Result<()> {
+        if let Some(dir) = &self.v2 {
+            let path = dir.join("cgroup.kill");
+            match fs::write(&path, "1") {
+                Ok(()) => return Ok(()),
+                // Gone, or a kernel before 5.14.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).at(&path),
+            }
+        }
+        self.v1.iter().chain(&self.v2).try_for_each(|dir| kill_each(dir))
+    }
+
+    /// Whether every process has left; waits for it at most this long.
+    fn wait_until_empty(&self, deadline: Instant) -> Result<()> {
+        match &self.v2 {
+            Some(dir) if dir.exists() => wait_for_event(dir, "populated", 0, deadline),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes them and whatever the container made below them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        self.v1.iter().chain(&self.v2).try_for_each(|dir| self.remove_one(dir, deadline))
+    }
+
+    fn remove_one(&self, dir: &Path, deadline: Instant) -> Result<()> {
+        loop {
+            match remove_tree(dir) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                    self.wait_until_empty(deadline)?;
+                    // The event is there, the last task of a v1 cgroup is a scheduler tick from gone.
+                    std::thread::yield_now();
+                }
+                result => return result.at(dir),
+            }
+        }
+    }
+}
+
+/// Removes the cgroups that held the containers of one berth; quiet when there are none, or still containers in it.
+pub fn remove_parent(parent: &str) -> Result<()> {
+    for hierarchy in Layout::detect()?.hierarchies {
+        let path = hierarchy.mount.join(parent.trim_matches('/'));
+        match fs::remove_dir(&path) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.at(&path)?,
+        }
+    }
+    Ok(())
+}
+
+/// The parent may be removed by another berth between our two steps: try again then.
+fn make(group: &GroupPlan) -> Result<()> {
+    let (parent, path) = (group.parent_path(), group.path());
+    for _ in 0..16 {
+        fs::create_dir_all(&parent).at(&parent)?;
+        enable_controllers(group)?;
+        inherit_cpuset(group, &parent)?;
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            result => {
+                result.at(&path)?;
+                return inherit_cpuset(group, &path);
+            }
+        }
+    }
+    Err(Error::conflict(format!("`{}` is removed again and again while it is being made", parent.display())))
+}
+
+/// v2: a controller works in a cgroup when every cgroup above it passes it on.
+fn enable_controllers(group: &GroupPlan) -> Result<()> {
+    if group.enable.is_empty() {
+        return Ok(());
+    }
+    let wanted: String = group.enable.iter().map(|c| format!("+{c} ")).collect();
+    let parent = group.parent_path();
+    let mut above: Vec<_> =
+        parent.ancestors().take_while(|p| p.starts_with(&group.hierarchy.mount)).collect();
+    above.reverse();
+    for dir in above {
+        let path = dir.join("cgroup.subtree_control");
+        fs::write(&path, &wanted).at(&path)?;
+    }
+    Ok(())
+}
+
+/// v1's cpuset starts empty, and nothing can enter a cgroup without processors.
+fn inherit_cpuset(group: &GroupPlan, dir: &Path) -> Result<()> {
+    if group.hierarchy.version == Version::V2
+        || !group.hierarchy.has("cpuset")
+        || dir == group.hierarchy.mount
+    {
+        return Ok(());
+    }
+    let above = dir.parent().expect("a cgroup below its mount has a parent");
+    if above != group.hierarchy.mount {
+        inherit_cpuset(group, above)?;
+    }
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let (from, to) = (above.join(file), dir.join(file));
+        if fs::read_to_string(&to).at(&to)?.trim().is_empty() {
+            fs::write(&to, fs::read(&from).at(&from)?).at(&to)?;
+        }
+    }
+    Ok(())
+}
+
+fn apply(group: &GroupPlan, warnings: &mut Vec<String>) -> Result<()> {
+    let dir = group.path();
+    for write in &group.writes {
+        let path = dir.join(&write.file);
+        match File::options().write(true).open(&path).and_then(|f| f.write_all_at(write.value.as_bytes(), 0))
+        {
+            Ok(()) => {}
+            Err(error) if write.optional && error.kind() == io::ErrorKind::NotFound => {
+                warnings.push(format!("this kernel has no `{}`: that limit is not applied", write.file));
+            }
+            Err(error) => {
+                return Err(error)
+                    .context(|| format!("cannot set `{}` to `{}`", path.display(), write.value));
+            }
+        }
+    }
+    if let Some(rules) = &group.devices {
+        attach_devices(&dir, &device::program(rules))?;
+    }
+    Ok(())
+}
+
+fn attach_devices(dir: &Path, program: &[berth_sys::bpf::Instruction]) -> Result<()> {
+    let cgroup = File::open(dir).at(dir)?;
+    berth_sys::bpf::load_device_program(program)
+        .and_then(|program| berth_sys::bpf::attach_device_program(cgroup.as_fd(), program.as_fd()))
+        .context(|| "cannot limit the container's devices")
+}
+
+fn counter(path: &Path, name: &str) -> Option<u64> {
+    value_of(&fs::read_to_string(path).ok()?, name)
+}
+
+fn value_of(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Waits until `cgroup.events` says so; the kernel wakes us at each change.
+fn wait_for_event(dir: &Path, name: &str, expected: u64, deadline: Instant) -> Result<()> {
+    let path = dir.join("cgroup.events");
+    let file = File::open(&path).at(&path)?;
+    loop {
+        let mut bytes = [0; 256];
+        let length = file.read_at(&mut bytes, 0).at(&path)?;
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        if value_of(&text, name) == Some(expected) {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::unavailable(format!(
+                "`{}` did not reach `{name} {expected}` in time",
+                path.display()
+            )));
+        }
+        let timeout = Timespec::try_from(left).expect("a few seconds fit");
+        let mut polled = [PollFd::new(&file, PollFlags::PRI)];
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(io::Error::from(error)).at(&path),
+        }
+    }
+}
+
+fn kill_each(dir: &Path) -> Result<()> {
+    let Ok(text) = fs::read_to_string(dir.join("cgroup.procs")) else { return Ok(()) };
+    for pid in text.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+        match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => {
+                return Err(io::Error::from(error)).context(|| "cannot kill the container's processes");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deepest first; files in there are the kernel's.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => return result,
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{LinuxPidsBuilder, LinuxResourcesBuilder};
+
+    #[test]
+    fn a_counter_is_found_by_its_whole_name() {
+        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(value_of(text, "oom_kill"), Some(3));
+        assert_eq!(value_of(text, "oom"), None);
+    }
+
+    #[test]
+    fn cgroups_come_with_their_limits_and_go_with_what_is_below() {
+        let layout = Layout::detect().unwrap();
+        let parent = format!("/berth-test-group-{}", std::process::id());
+        let pids = LinuxPidsBuilder::default().limit(17).build().unwrap();
+        let resources = LinuxResourcesBuilder::default().pids(pids).build().unwrap();
+        let plan = CgroupPlan::new(&layout, &parent, "c", &resources).unwrap();
+        let (cgroup, _) = Cgroup::create(&plan).unwrap();
+        let all: Vec<_> = cgroup.v1.iter().chain(&cgroup.v2).cloned().collect();
+        let limits: Vec<_> = all.iter().filter_map(|d| fs::read_to_string(d.join("pids.max")).ok()).collect();
+        fs::create_dir(all[0].join("below")).unwrap();
+        cgroup.remove().unwrap();
+        remove_parent(&parent).unwrap();
+        assert_eq!(limits, ["17\n"]);
+        assert!(all.iter().all(|d| !d.exists() && !d.parent().unwrap().exists()), "{all:?}");
+    }
+
+    #[test]
+    fn the_kernel_accepts_the_device_program() {
+        let layout = Layout::detect().unwrap();
+        let Some(v2) = layout.v2() else { return };
+        let dir = v2.mount.join(format!("berth-test-device-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let result = attach_devices(&dir, &device::program(&device::rules(&[]).unwrap()));
+        fs::remove_dir(&dir).unwrap();
+        result.unwrap();
+    }
+}

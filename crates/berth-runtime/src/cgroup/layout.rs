@@ -1,0 +1,116 @@
+//! Which cgroup hierarchies this machine has, and where: by asking each directory what it is, not by mountinfo.
+
+use berth_oci::{AtPath, Error, Result};
+use rustix::fs::statfs;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const CGROUP: i64 = 0x0027_e0eb;
+const CGROUP2: i64 = 0x6367_7270;
+
+/// The generation of a hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    pub(crate) version: Version,
+    /// v1: the controllers it has (`cpu`, `cpuacct`); v2: what its root offers.
+    pub(crate) controllers: Vec<String>,
+    pub(crate) mount: PathBuf,
+}
+
+/// All of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) hierarchies: Vec<Hierarchy>,
+}
+
+impl Layout {
+    /// What is mounted under `/sys/fs/cgroup`.
+    pub(crate) fn detect() -> Result<Self> {
+        Self::under(Path::new("/sys/fs/cgroup"))
+    }
+
+    fn under(root: &Path) -> Result<Self> {
+        if let Some(only) = hierarchy(root, "")? {
+            return Ok(Self { hierarchies: vec![only] });
+        }
+        let mut hierarchies = Vec::new();
+        for entry in fs::read_dir(root).at(root)? {
+            let entry = entry.at(root)?;
+            // `cpu` may be a link to `cpu,cpuacct`: the directory itself is enough.
+            if entry.file_type().at(entry.path())?.is_dir() {
+                hierarchies.extend(hierarchy(&entry.path(), &entry.file_name().to_string_lossy())?);
+            }
+        }
+        hierarchies.sort_by(|a, b| a.mount.cmp(&b.mount));
+        if hierarchies.is_empty() {
+            return Err(Error::unsupported(format!("no cgroup is mounted under `{}`", root.display()))
+                .hint("mount -t cgroup2 cgroup2 /sys/fs/cgroup"));
+        }
+        Ok(Self { hierarchies })
+    }
+
+    /// The v2 hierarchy, alone or beside v1.
+    pub(crate) fn v2(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|h| h.version == Version::V2)
+    }
+
+    /// The v1 hierarchy with this controller.
+    pub(crate) fn v1(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|h| h.version == Version::V1 && h.has(controller))
+    }
+}
+
+impl Hierarchy {
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+
+    /// The name it has under `/sys/fs/cgroup`; empty for v2 alone.
+    pub(crate) fn name(&self) -> String {
+        match self.mount.strip_prefix("/sys/fs/cgroup") {
+            Ok(name) => name.to_string_lossy().into_owned(),
+            Err(_) => self.controllers.join(","),
+        }
+    }
+}
+
+fn hierarchy(mount: &Path, name: &str) -> Result<Option<Hierarchy>> {
+    let kind = statfs(mount).map_err(io::Error::from).at(mount)?.f_type;
+    let found = |version, controllers| Ok(Some(Hierarchy { version, controllers, mount: mount.into() }));
+    match kind as i64 {
+        CGROUP => found(Version::V1, name.split(',').map(Into::into).collect()),
+        CGROUP2 => {
+            let path = mount.join("cgroup.controllers");
+            let text = fs::read_to_string(&path).at(&path)?;
+            found(Version::V2, text.split_whitespace().map(Into::into).collect())
+        }
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_layout_with_pids_somewhere() {
+        let layout = Layout::detect().unwrap();
+        let v2 = layout.v2().is_some_and(|h| h.has("pids"));
+        assert!(v2 || layout.v1("pids").is_some(), "{layout:?}");
+    }
+
+    #[test]
+    fn a_directory_without_cgroups_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Layout::under(dir.path()).unwrap_err();
+        assert!(error.to_string().starts_with("no cgroup is mounted"), "{error}");
+    }
+}

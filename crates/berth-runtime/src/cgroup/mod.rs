@@ -1,0 +1,17 @@
+//! A container's own cgroups: the plan as a value, then the act, what was counted, and the end.
+//!
+//! Here: v2, v1, and the hybrid of both, where limits are v1's business and freezing, killing and "who is still in
+//! there" are v2's. Not here: defaults, systemd. Invariant: a container has a cgroup of its own in every hierarchy
+//! that limits, counts or ends it; nothing else ever runs in it.
+
+mod device;
+mod group;
+mod layout;
+mod plan;
+mod v1;
+mod v2;
+
+pub use group::remove_parent;
+pub(crate) use group::{Cgroup, Placement};
+pub(crate) use layout::{Hierarchy, Layout, Version};
+pub(crate) use plan::CgroupPlan;

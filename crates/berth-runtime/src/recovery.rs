@@ -1,0 +1,39 @@
+//! What a container holds on this machine, written down before it holds it: whoever finds its monitor dead clears it.
+
+use crate::cgroup::Cgroup;
+use berth_oci::{AtPath, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Everything outside the container's own namespaces.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    pub(crate) cgroup: Cgroup,
+}
+
+const NAME: &str = "recovery.json";
+
+impl Recovery {
+    /// Nothing, when nothing was written: the monitor died before it made anything, or the machine restarted.
+    pub(crate) fn read(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join(NAME);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).at(&path),
+        }
+    }
+
+    pub(crate) fn write(&self, run_dir: &Path) -> Result<()> {
+        let path = run_dir.join(NAME);
+        fs::write(&path, serde_json::to_vec(self).expect("paths and numbers")).at(&path)
+    }
+
+    /// Ends what still runs and gives back what was taken. May be done twice.
+    pub(crate) fn clear_away(&self) -> Result<()> {
+        self.cgroup.kill()?;
+        self.cgroup.remove()
+    }
+}

@@ -1,0 +1,219 @@
+//! The state of a container on disk: who wrote it last, and how it is made true again when its writer was killed.
+//!
+//! `state.json` in the container's directory is written by its monitor alone (by the creator before there is one),
+//! as a temporary file renamed into place. Whoever writes holds a lock (`flock`) on `monitor.lock` in the run
+//! directory; it is taken before the first state is written and dies with the monitor. Invariant: a state that
+//! claims a live container is believed only while that lock is held; otherwise [`read`] repairs it.
+
+use crate::recovery::Recovery;
+use berth_oci::{AtPath, Error, Result};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Its surroundings are there or being made; its program does not run yet.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its program has ended, or could not be started (then `error` is set).
+    Exited,
+}
+
+/// What is known about a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// What it is doing.
+    pub status: Status,
+    /// Its first process, on the host; only while it is not `Exited`.
+    pub pid: Option<i32>,
+    /// When its program started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Its program's code, or 128 and the signal's number.
+    pub exit_code: Option<i32>,
+    /// The kernel killed something in it because memory ran out.
+    pub oom_killed: bool,
+    /// Why it could not be started, or why its end is not known exactly.
+    pub error: Option<String>,
+    /// The boot this was written in: numbers of processes mean nothing in another.
+    boot_id: String,
+}
+
+impl State {
+    /// A container whose program does not run yet.
+    pub(crate) fn created() -> Result<Self> {
+        Ok(Self {
+            status: Status::Created,
+            pid: None,
+            started_at: None,
+            finished_at: None,
+            exit_code: None,
+            oom_killed: false,
+            error: None,
+            boot_id: boot_id()?,
+        })
+    }
+
+    /// Whether there are processes.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.status != Status::Exited
+    }
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).at(path)?.trim_end().to_owned())
+}
+
+fn state_path(dir: &Path) -> PathBuf {
+    dir.join("state.json")
+}
+
+/// The state of the container in `dir`; `None` when it was never started. True also after its monitor was killed.
+pub fn read(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
+    let Some(state) = read_unchecked(dir)? else { return Ok(None) };
+    if !state.is_live() {
+        return Ok(Some(state));
+    }
+    match Lock::try_take(run_dir)? {
+        None => Ok(Some(state)),
+        Some(lock) => repair(dir, run_dir, &lock).map(Some),
+    }
+}
+
+fn read_unchecked(dir: &Path) -> Result<Option<State>> {
+    let path = state_path(dir);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| lost()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at(&path),
+    }
+}
+
+/// A state that a power failure tore (it is not synced: it describes processes, which did not survive either).
+fn lost() -> State {
+    State {
+        status: Status::Exited,
+        pid: None,
+        started_at: None,
+        finished_at: None,
+        exit_code: Some(255),
+        oom_killed: false,
+        error: Some("the state of this container was lost when the machine stopped".into()),
+        boot_id: String::new(),
+    }
+}
+
+/// Says what happened to a container whose monitor is gone, after clearing away what it left.
+fn repair(dir: &Path, run_dir: &Path, _lock: &Lock) -> Result<State> {
+    // Between our look and the lock the monitor may have written its last word and ended in good order.
+    let Some(mut state) = read_unchecked(dir)? else {
+        return Err(Error::internal(format!("`{}` has disappeared", state_path(dir).display())));
+    };
+    if !state.is_live() {
+        return Ok(state);
+    }
+    Recovery::read(run_dir)?.clear_away()?;
+    let same_boot = state.boot_id == boot_id()?;
+    let started = state.started_at.is_some();
+    state.status = Status::Exited;
+    state.pid = None;
+    state.finished_at = Some(Timestamp::now());
+    (state.exit_code, state.error) = match (same_boot, started) {
+        (true, true) => {
+            (Some(137), Some("the monitor of this container was killed, and the container with it".into()))
+        }
+        (true, false) => (Some(128), Some("the start of this container was broken off".into())),
+        (false, _) => (Some(255), Some("the machine was restarted while this container ran".into())),
+    };
+    write(dir, &state)?;
+    Ok(state)
+}
+
+/// Puts a state in place. Not synced: after a power failure there is no such process any more.
+pub(crate) fn write(dir: &Path, state: &State) -> Result<()> {
+    let bytes = serde_json::to_vec(state).expect("a state has string keys and no failing values");
+    let temporary = dir.join("state.json.tmp");
+    fs::write(&temporary, bytes).at(&temporary)?;
+    fs::rename(&temporary, state_path(dir)).at(state_path(dir))
+}
+
+/// The right to write a container's state. Passed on to the monitor as an open descriptor, so that there is no
+/// moment at which nobody holds it.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// `None` when a monitor (or somebody who repairs) has it.
+    pub(crate) fn try_take(run_dir: &Path) -> Result<Option<Self>> {
+        fs::create_dir_all(run_dir).at(run_dir)?;
+        let path = run_dir.join("monitor.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).at(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(io::Error::from(error)).at(&path),
+        }
+    }
+
+    pub(crate) fn inherited(fd: OwnedFd) -> Self {
+        Self(File::from(fd))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl Fn(&mut State), expected: (Status, Option<i32>, Option<&str>)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::created().unwrap();
+        change(&mut state);
+        write(dir.path(), &state).unwrap();
+        let state = read(dir.path(), &dir.path().join("run")).unwrap().unwrap();
+        let word = expected.2.unwrap_or("");
+        assert_eq!((state.status, state.exit_code), (expected.0, expected.1));
+        assert!(state.error.clone().unwrap_or_default().contains(word), "{state:?}");
+    }
+
+    #[test]
+    fn a_state_without_its_monitor_is_repaired() {
+        check(|_| (), (Status::Exited, Some(128), Some("broken off")));
+        check(|s| s.started_at = Some(Timestamp::now()), (Status::Exited, Some(137), Some("was killed")));
+        check(|s| s.boot_id = "another".into(), (Status::Exited, Some(255), Some("restarted")));
+        check(|s| (s.status, s.exit_code) = (Status::Exited, Some(3)), (Status::Exited, Some(3), None));
+    }
+
+    #[test]
+    fn a_torn_state_is_an_exit_and_a_missing_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path(), dir.path()).unwrap(), None);
+        fs::write(state_path(dir.path()), "").unwrap();
+        assert_eq!(read(dir.path(), dir.path()).unwrap().unwrap().exit_code, Some(255));
+    }
+
+    #[test]
+    fn a_held_lock_means_believe_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = Lock::try_take(dir.path()).unwrap().unwrap();
+        let state = State::created().unwrap();
+        write(dir.path(), &state).unwrap();
+        assert_eq!(read(dir.path(), dir.path()).unwrap().unwrap(), state);
+    }
+}
