@@ -3,7 +3,7 @@
 use tidy::{File, Tree};
 
 /// Longer than this, a file holds two rooms. Tests count, too.
-const LINE_LIMIT: usize = 500;
+const LINE_LIMIT: usize = 600;
 
 /// Files that may be longer, each with the reason.
 const LONGER: &[(&str, usize, &str)] = &[];

@@ -1,0 +1,20 @@
+//! What the trials stand on: a berth sealed in a directory, images made on the spot, a registry that can fail.
+
+mod image;
+mod layout;
+mod peers;
+mod registry;
+mod sealed;
+
+pub(crate) use image::{Image, Random, busybox, many_layers, many_layers_for};
+pub(crate) use layout::write_layout;
+pub(crate) use peers::{Peer, RealRegistry};
+pub(crate) use registry::{Registry, Then};
+pub(crate) use sealed::{Outcome, Sealed};
+
+/// Says on stderr, for everybody to see, that a test could not do its work here.
+pub(crate) fn skipped(test: &str, why: &str) {
+    use std::io::Write;
+    // Not `eprintln!`: the test harness would swallow it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
