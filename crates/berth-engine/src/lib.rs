@@ -1,7 +1,15 @@
 //! Everything berth can do, as verbs: plain data in, plain data out.
 //!
-//! Not here: printing, the environment, clap, HTTP, Docker's JSON, default paths.
+//! Here: [`Engine`], whose methods are the verbs; each topic has its file. Not here: printing, the environment,
+//! clap, HTTP, Docker's JSON, default paths. Invariant: a verb that fails leaves nothing half done.
 
+mod engine;
+mod images;
+mod matching;
 pub mod process;
 pub mod runtime_spec;
 pub mod spec;
+
+pub use engine::{Engine, EngineSettings};
+pub use images::{HistoryEntry, ImageDetails, ImageFilter, Removal, RemoveOptions};
+pub use matching::{LabelFilter, glob};

@@ -1,0 +1,60 @@
+//! [`Engine`]: the one struct whose methods are what berth can do.
+//!
+//! Not here: any verb; each topic has its file. Invariant: making an engine opens nothing; the store and the
+//! registry client are made when the first verb needs them.
+
+use berth_oci::{Platform, Result};
+use berth_store::{Location, Store};
+use std::sync::OnceLock;
+
+/// Everything an engine is told: plain values, because only the binary knows the environment.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Where images and containers live.
+    pub location: Location,
+    /// How registries are spoken to.
+    pub registries: berth_distribution::Settings,
+    /// How many layers move at once.
+    pub jobs: usize,
+    /// The platform of images when the user names none.
+    pub platform: Platform,
+}
+
+/// Everything berth can do.
+#[derive(Debug)]
+pub struct Engine {
+    settings: EngineSettings,
+    store: OnceLock<Store>,
+    client: OnceLock<berth_distribution::Client>,
+}
+
+impl Engine {
+    /// An engine that knows what `settings` say.
+    #[must_use]
+    pub fn new(settings: EngineSettings) -> Self {
+        Self { settings, store: OnceLock::new(), client: OnceLock::new() }
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    /// The store, opened at the first call.
+    ///
+    /// # Errors
+    /// It cannot be opened or made.
+    pub fn store(&self) -> Result<&Store> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = Store::open(&self.settings.location)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The registry client, made at the first call.
+    pub fn client(&self) -> &berth_distribution::Client {
+        self.client.get_or_init(|| berth_distribution::Client::new(self.settings.registries.clone()))
+    }
+}
