@@ -35,6 +35,7 @@ mod platforms;
 mod record;
 mod resolve;
 mod schema;
+mod sizes;
 mod store;
 
 pub use containers::{ContainerRecord, NewContainer};

@@ -121,6 +121,9 @@ mod tests {
             assert!(filters(wrong).flag("dangling").is_err());
         }
         assert_eq!(filters(&["stars=3", "stars=5"]).numbers("stars").unwrap(), [3, 5]);
-        assert_eq!(filters(&["stars=x"]).numbers("stars").unwrap_err().message(), "invalid filter 'stars=[x]'");
+        assert_eq!(
+            filters(&["stars=x"]).numbers("stars").unwrap_err().message(),
+            "invalid filter 'stars=[x]'"
+        );
     }
 }

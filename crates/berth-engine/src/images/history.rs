@@ -74,7 +74,11 @@ mod tests {
 
     #[test]
     fn sizes_go_to_the_steps_that_made_layers() {
-        let step = |by: &str, empty_layer| History { created_by: Some(by.into()), empty_layer, ..History::default() };
+        let step = |by: &str, empty_layer| History {
+            created_by: Some(by.into()),
+            empty_layer,
+            ..History::default()
+        };
         let history = [step("ADD", false), step("ENV", true), step("RUN", false)];
         let shown = |sizes: &[u64]| {
             steps(&history, sizes).into_iter().map(|entry| (entry.created_by, entry.size)).collect::<Vec<_>>()

@@ -35,9 +35,7 @@ impl Engine {
         let before = earliest(created(&filter.before)?, filter.until);
         let since = created(&filter.since)?;
         let mut images = store.images()?;
-        images.retain_mut(|image| {
-            filter.keeps(image) && is_between(image.created, since, before)
-        });
+        images.retain_mut(|image| filter.keeps(image) && is_between(image.created, since, before));
         Ok(images)
     }
 
@@ -89,7 +87,9 @@ fn is_between(created: Option<Timestamp>, since: Option<Timestamp>, before: Opti
 impl ImageFilter {
     /// Whether the record passes; drops the names that no glob matches.
     fn keeps(&self, image: &mut ImageRecord) -> bool {
-        if self.dangling.is_some_and(|wanted| wanted != image.is_dangling()) || !self.labels.matches(&image.labels) {
+        if self.dangling.is_some_and(|wanted| wanted != image.is_dangling())
+            || !self.labels.matches(&image.labels)
+        {
             return false;
         }
         if self.references.is_empty() {

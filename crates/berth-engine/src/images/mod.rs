@@ -7,6 +7,7 @@ mod history;
 mod inspect;
 mod list;
 mod remove;
+mod users;
 
 pub use history::HistoryEntry;
 pub use inspect::ImageDetails;

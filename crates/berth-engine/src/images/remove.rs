@@ -53,10 +53,6 @@ impl Engine {
                 Removal::Deleted(target) => store.remove_image(target)?,
             }
         }
-        let deletes = removals.iter().any(|removal| matches!(removal, Removal::Deleted(_)));
-        if deletes && !options.keep_content {
-            store.gc()?;
-        }
         Ok(removals)
     }
 }
@@ -79,11 +75,15 @@ fn plan(text: &str, record: &ImageRecord, users: &[User], force: bool) -> Result
         (true, None) => removals.push(Removal::Deleted(record.target.clone())),
         (true, Some(_)) if force => {}
         (true, Some(user)) => {
-            return Err(conflict(text, "must be forced", &format!(
-                "container {} is using its referenced image {}",
-                user.short(),
-                record.target.short()
-            )));
+            return Err(conflict(
+                text,
+                "must be forced",
+                &format!(
+                    "container {} is using its referenced image {}",
+                    user.short(),
+                    record.target.short()
+                ),
+            ));
         }
     }
     Ok(removals)
@@ -154,7 +154,8 @@ mod tests {
     }
 
     fn check(text: &str, names: &[&str], users: &[(&str, bool)], force: bool) -> String {
-        let users: Vec<User> = users.iter().map(|(id, is_running)| User { id: (*id).into(), is_running: *is_running }).collect();
+        let users: Vec<User> =
+            users.iter().map(|(id, is_running)| User { id: (*id).into(), is_running: *is_running }).collect();
         match plan(text, &record(names), &users, force) {
             Ok(removals) => removals
                 .iter()
@@ -176,19 +177,44 @@ mod tests {
             ("a", &["a:latest"][..], &[][..], false, "-a:latest x590a6e620af4"),
             ("a:1", &["a:1", "a:2"], &[], false, "-a:1"),
             ("a:1", &["a:1", "b:1"], &[("c1", true)], false, "-a:1"),
-            ("a:1", &["a:1"], &[("c1", false)], false, "a:1 (must be forced) - container c1 is using its referenced image 590a6e620af4"),
+            (
+                "a:1",
+                &["a:1"],
+                &[("c1", false)],
+                false,
+                "a:1 (must be forced) - container c1 is using its referenced image 590a6e620af4",
+            ),
             ("a:1", &["a:1"], &[("c1", false)], true, "-a:1"),
             ("590a", &["a:1"], &[], false, "-a:1 x590a6e620af4"),
             ("590a", &[], &[], false, "x590a6e620af4"),
-            ("590a", &["a:1", "a:2"], &[], false, "590a (must be forced) - image is referenced in multiple repositories"),
+            (
+                "590a",
+                &["a:1", "a:2"],
+                &[],
+                false,
+                "590a (must be forced) - image is referenced in multiple repositories",
+            ),
             ("590a", &["a:1", "a:2"], &[], true, "-a:1 -a:2 x590a6e620af4"),
-            ("590a", &["a:1"], &[("c1", false)], false, "590a (must be forced) - image is being used by stopped container c1"),
-            ("590a", &["a:1"], &[("c1", true)], true, "590a (cannot be forced) - image is being used by running container c1"),
+            (
+                "590a",
+                &["a:1"],
+                &[("c1", false)],
+                false,
+                "590a (must be forced) - image is being used by stopped container c1",
+            ),
+            (
+                "590a",
+                &["a:1"],
+                &[("c1", true)],
+                true,
+                "590a (cannot be forced) - image is being used by running container c1",
+            ),
             ("a:1", &["a:1", digest], &[], false, &format!("-a:1 -{digest} x590a6e620af4")),
             (digest, &["a:1"], &[], false, "-a:1 x590a6e620af4"),
             (digest, &["a:1", digest, "b:1"], &[], false, &format!("-a:1 -{digest}")),
         ] {
-            let mut found: Vec<String> = check(text, names, users, force).split(' ').map(str::to_owned).collect();
+            let mut found: Vec<String> =
+                check(text, names, users, force).split(' ').map(str::to_owned).collect();
             let mut expected: Vec<String> = expected.split(' ').map(str::to_owned).collect();
             found.sort();
             expected.sort();

@@ -1,0 +1,35 @@
+//! Which containers use an image.
+
+use super::remove::User;
+use crate::Engine;
+use berth_oci::{Digest, Result};
+use berth_runtime::Status;
+use std::collections::HashMap;
+
+impl Engine {
+    /// The containers that use an image, the running ones first.
+    pub(crate) fn image_users(&self, target: &Digest) -> Result<Vec<User>> {
+        let store = self.store()?;
+        let mut users = Vec::new();
+        for container in store.containers()?.into_iter().filter(|c| c.image.as_ref() == Some(target)) {
+            let run_dir = self.settings().location.runroot.join("containers").join(&container.id);
+            let state = berth_runtime::state(&store.container_dir(&container.id), &run_dir)?;
+            let is_running = state.is_some_and(|s| matches!(s.status, Status::Running | Status::Paused));
+            users.push(User { id: container.id, is_running });
+        }
+        users.sort_by_key(|user| !user.is_running);
+        Ok(users)
+    }
+
+    /// How many containers each image has.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn image_use(&self) -> Result<HashMap<Digest, usize>> {
+        let mut counts = HashMap::new();
+        for image in self.store()?.containers()?.into_iter().filter_map(|container| container.image) {
+            *counts.entry(image).or_default() += 1;
+        }
+        Ok(counts)
+    }
+}
