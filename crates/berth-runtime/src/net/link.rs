@@ -1,0 +1,278 @@
+//! Interfaces, addresses and routes, in the words of rtnetlink.
+//!
+//! Here: what exists ([`Links::find`], [`Links::taken`]), bridges, the pair of interfaces between a bridge and a
+//! container. Not here: when to do which. Invariant: a bridge of ours that is up is finished, because going up
+//! is the last thing that happens to it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use berth_oci::{Error, Kind, Result};
+use berth_sys::netlink::{Message, Protocol, Refused, Reply, Socket};
+use rustix::io::Errno;
+
+use super::plan::{Mac, Network};
+use super::subnet::Subnet;
+
+const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
+const GET_LINK: u16 = 18;
+const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
+const NEW_ROUTE: u16 = 24;
+const GET_ROUTE: u16 = 26;
+const EXCLUSIVE: u16 = 0x200;
+const CREATE: u16 = 0x400;
+
+const LINK_ADDRESS: u16 = 1;
+const LINK_NAME: u16 = 3;
+const LINK_MTU: u16 = 4;
+const LINK_MASTER: u16 = 10;
+const LINK_INFO: u16 = 18;
+const LINK_NAMESPACE: u16 = 28;
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const INFO_PORT_KIND: u16 = 4;
+const INFO_PORT_DATA: u16 = 5;
+const VETH_PEER: u16 = 1;
+const PORT_HAIRPIN: u16 = 4;
+const PORT_ISOLATED: u16 = 33;
+const UP: u32 = 1;
+const IPV4: u8 = 2;
+const LOOPBACK: i32 = 1;
+
+/// The interface a container sees.
+pub(super) const INSIDE: &str = "eth0";
+
+/// An interface as the kernel knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) index: i32,
+    pub(super) up: bool,
+}
+
+/// What the two ends of a container's connection are to be.
+#[derive(Debug)]
+pub(super) struct Pair<'a> {
+    /// The host's end.
+    pub(super) name: &'a str,
+    /// The bridge it is plugged into.
+    pub(super) bridge: i32,
+    /// The hardware address of the container's end.
+    pub(super) mac: Mac,
+    /// The container's network namespace.
+    pub(super) namespace: BorrowedFd<'a>,
+    /// The container must not reach its neighbours.
+    pub(super) isolated: bool,
+    /// The largest packet.
+    pub(super) mtu: u32,
+}
+
+/// The interfaces of one network namespace.
+#[derive(Debug)]
+pub(super) struct Links {
+    socket: Socket,
+}
+
+impl Links {
+    /// Opens the calling thread's network namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        Socket::open(Protocol::Route).map(|socket| Self { socket })
+    }
+
+    /// The interface called `name`.
+    pub(super) fn find(&mut self, name: &str) -> Result<Option<Link>> {
+        match self.socket.ask(&Message::new(GET_LINK, 0, &link_header(0, 0)).text(LINK_NAME, name)) {
+            Ok(reply) => Ok(link(&reply)),
+            Err(refused) if refused.is(Errno::NODEV) => Ok(None),
+            Err(refused) => Err(explain(refused, &format!("to show interface {name}"))),
+        }
+    }
+
+    /// Every subnet that an address or a route of this host claims, but for those of interface `except`. A
+    /// default route claims nothing, nor do the two halves that a VPN puts in its place.
+    pub(super) fn taken(&mut self, except: Option<i32>) -> Result<Vec<Subnet>> {
+        let addresses = self.list(GET_ADDRESS, &address_header(0, 0), "addresses")?;
+        let routes = self.list(GET_ROUTE, &route_header(0), "routes")?;
+        let claims = addresses.iter().map(address_claim).chain(routes.iter().map(route_claim)).flatten();
+        Ok(claims.filter(|(_, index)| *index != except).map(|(subnet, _)| subnet).collect())
+    }
+
+    /// The IPv4 address of an interface.
+    pub(super) fn address_of(&mut self, index: i32) -> Result<Option<(Ipv4Addr, u8)>> {
+        let addresses = self.list(GET_ADDRESS, &address_header(0, 0), "addresses")?;
+        Ok(addresses.iter().find_map(|reply| {
+            (number(&reply.payload, 4)? == index).then_some(())?;
+            let local = reply.attributes(8).find(|(kind, _)| *kind == 2)?.1;
+            Some((ipv4(local)?, *reply.payload.get(1)?))
+        }))
+    }
+
+    /// Makes the bridge and gives it its address; it is still down.
+    pub(super) fn create_bridge(&mut self, network: &Network) -> Result<i32> {
+        let create = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, 0))
+            .text(LINK_NAME, &network.bridge)
+            .number(LINK_MTU, network.mtu)
+            // Without an address of its own a bridge changes to that of its lowest port as ports come and go.
+            .attribute(LINK_ADDRESS, &Mac::for_ip(network.gateway).0)
+            .nest(LINK_INFO, |info| info.text(INFO_KIND, "bridge"));
+        self.act(&[(format!("to create bridge {}", network.bridge), create)])?;
+        let link = self.find(&network.bridge)?.ok_or_else(|| gone(&network.bridge))?;
+        let address = address_message(link.index, network.gateway, network.subnet);
+        self.act(&[(format!("address {} on {}", network.gateway, network.bridge), address)])?;
+        Ok(link.index)
+    }
+
+    /// Switches an interface on.
+    pub(super) fn up(&mut self, index: i32, name: &str) -> Result<()> {
+        self.act(&[(format!("to switch on {name}"), switched_on(index))])
+    }
+
+    /// Makes both ends of a connection: the host's plugged into the bridge and up, the other in the container's
+    /// namespace under the name it has there.
+    pub(super) fn connect(&mut self, pair: &Pair<'_>) -> Result<()> {
+        let inside = |peer: Message| {
+            peer.text(LINK_NAME, INSIDE)
+                .number(LINK_MTU, pair.mtu)
+                .attribute(LINK_ADDRESS, &pair.mac.0)
+                .number(LINK_NAMESPACE, pair.namespace.as_raw_fd().cast_unsigned())
+        };
+        let create = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, UP))
+            .text(LINK_NAME, pair.name)
+            .number(LINK_MTU, pair.mtu)
+            .number(LINK_MASTER, pair.bridge.cast_unsigned())
+            .nest(LINK_INFO, |info| {
+                info.text(INFO_KIND, "veth")
+                    .nest(INFO_DATA, |data| data.nest_after(VETH_PEER, &link_header(0, 0), inside))
+            });
+        // Hairpin: on a host where bridged packets pass iptables, a container that calls its own published port
+        // gets its packet back through the port it came from.
+        let port = Message::new(NEW_LINK, 0, &link_header(0, 0)).text(LINK_NAME, pair.name).nest(
+            LINK_INFO,
+            |info| {
+                info.text(INFO_PORT_KIND, "bridge").nest(INFO_PORT_DATA, |data| {
+                    data.attribute(PORT_HAIRPIN, &[1]).attribute(PORT_ISOLATED, &[u8::from(pair.isolated)])
+                })
+            },
+        );
+        self.act(&[
+            (format!("to create the interfaces {} and {INSIDE}", pair.name), create),
+            (format!("to plug in {}", pair.name), port),
+        ])
+    }
+
+    /// From inside the container: its loopback and its interface up, with address and default route.
+    pub(super) fn configure(
+        &mut self,
+        address: Ipv4Addr,
+        subnet: Subnet,
+        gateway: Option<Ipv4Addr>,
+    ) -> Result<()> {
+        let index = self.find(INSIDE)?.ok_or_else(|| gone(INSIDE))?.index;
+        let mut batch = vec![
+            ("to switch on lo".into(), switched_on(LOOPBACK)),
+            (format!("to switch on {INSIDE}"), switched_on(index)),
+            (format!("address {address} on {INSIDE}"), address_message(index, address, subnet)),
+        ];
+        if let Some(gateway) = gateway {
+            let route = Message::new(NEW_ROUTE, CREATE | EXCLUSIVE, &route_header(254))
+                .attribute(5, &gateway.octets())
+                .number(4, index.cast_unsigned());
+            batch.push((format!("a default route by {gateway}"), route));
+        }
+        self.act(&batch)
+    }
+
+    /// Removes an interface, and with it the other end of a pair. One that is gone already is no error.
+    pub(super) fn remove(&mut self, name: &str) -> Result<()> {
+        match self.socket.transact(&[Message::new(DELETE_LINK, 0, &link_header(0, 0)).text(LINK_NAME, name)])
+        {
+            Err(refused) if !refused.is(Errno::NODEV) => Err(explain(refused, &format!("to remove {name}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&mut self, kind: u16, header: &[u8], what: &str) -> Result<Vec<Reply>> {
+        self.socket
+            .list(&Message::new(kind, 0, header))
+            .map_err(|refused| explain(refused, &format!("to list {what}")))
+    }
+
+    fn act(&mut self, batch: &[(String, Message)]) -> Result<()> {
+        let messages: Vec<_> = batch.iter().map(|(_, message)| message.clone()).collect();
+        self.socket.transact(&messages).map_err(|refused| {
+            let what = refused.index.map_or("the request", |index| &batch[index].0).to_owned();
+            explain(refused, &what)
+        })
+    }
+}
+
+fn gone(name: &str) -> Error {
+    Error::conflict(format!("interface {name} was removed by someone else"))
+}
+
+/// The kernel's refusal as an error; a name that is taken is a `Conflict`.
+fn explain(refused: Refused, what: &str) -> Error {
+    let kind = match refused.error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::EXIST) => Kind::Conflict,
+        Some(Errno::PERM | Errno::ACCESS) => Kind::Denied,
+        Some(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT) => Kind::Unsupported,
+        _ => Kind::Internal,
+    };
+    let error = Error::new(kind, format!("the kernel refused {what}")).caused_by(io::Error::from(refused));
+    match kind {
+        Kind::Denied => error.hint("networks need root: use `--network host` or `--network none` without it"),
+        Kind::Unsupported => error.hint("the kernel needs bridge and veth: `modprobe -a bridge veth`"),
+        _ => error,
+    }
+}
+
+fn switched_on(index: i32) -> Message {
+    Message::new(NEW_LINK, 0, &link_header(index, UP))
+}
+
+fn address_message(index: i32, address: Ipv4Addr, subnet: Subnet) -> Message {
+    Message::new(NEW_ADDRESS, CREATE | EXCLUSIVE, &address_header(subnet.prefix(), index))
+        .attribute(2, &address.octets())
+        .attribute(1, &address.octets())
+        .attribute(4, &subnet.broadcast().octets())
+}
+
+/// `flags` are switched on; the others stay as they are.
+fn link_header(index: i32, flags: u32) -> Vec<u8> {
+    [&[0; 4][..], &index.to_ne_bytes(), &flags.to_ne_bytes(), &flags.to_ne_bytes()].concat()
+}
+
+fn address_header(prefix: u8, index: i32) -> Vec<u8> {
+    [&[IPV4, prefix, 0, 0][..], &index.to_ne_bytes()].concat()
+}
+
+fn route_header(table: u8) -> Vec<u8> {
+    const BOOT: u8 = 3;
+    const UNICAST: u8 = 1;
+    [&[IPV4, 0, 0, 0, table, BOOT, 0, UNICAST][..], &[0; 4]].concat()
+}
+
+fn link(reply: &Reply) -> Option<Link> {
+    Some(Link { index: number(&reply.payload, 4)?, up: number(&reply.payload, 8)?.cast_unsigned() & UP != 0 })
+}
+
+fn address_claim(reply: &Reply) -> Option<(Subnet, Option<i32>)> {
+    let address = reply.attributes(8).find(|(kind, _)| *kind == 1)?.1;
+    Some((Subnet::around(ipv4(address)?, *reply.payload.get(1)?), number(&reply.payload, 4)))
+}
+
+fn route_claim(reply: &Reply) -> Option<(Subnet, Option<i32>)> {
+    let prefix = *reply.payload.get(1).filter(|prefix| **prefix > 1)?;
+    let value = |wanted| reply.attributes(12).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    Some((Subnet::around(ipv4(value(1)?)?, prefix), value(4).and_then(|index| number(index, 0))))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<i32> {
+    Some(i32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+}

@@ -1,0 +1,105 @@
+//! One element of one of our sets: its text and its bytes.
+//!
+//! Not here: sending it. Invariant: every part of a concatenated key is padded to four bytes, as the kernel's
+//! registers are.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::net::plan::Published;
+use crate::net::subnet::Subnet;
+
+/// What a set or a map holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::net) enum Element {
+    /// An interface of ours.
+    Bridge(String),
+    /// From this interface to itself: neighbours may speak.
+    Link(String),
+    /// An interface whose packets stay on it.
+    Internal(String),
+    /// Addresses that are hidden behind the host.
+    Subnet(Subnet),
+    /// A port of the host and the container's address it leads to.
+    Published(Published, Ipv4Addr),
+}
+
+impl Element {
+    /// The set it belongs to.
+    pub(in crate::net) fn set(&self) -> &'static str {
+        match self {
+            Element::Bridge(_) => "bridges",
+            Element::Link(_) => "links",
+            Element::Internal(_) => "internal",
+            Element::Subnet(_) => "subnets",
+            Element::Published(port, _) if port.host_ip.is_unspecified() => "published",
+            Element::Published(..) => "published_at",
+        }
+    }
+
+    /// Its key.
+    pub(super) fn key(&self) -> Vec<u8> {
+        match self {
+            Element::Bridge(name) | Element::Internal(name) => interface(name).to_vec(),
+            Element::Link(name) => [interface(name), interface(name)].concat(),
+            Element::Subnet(subnet) => subnet.address().octets().to_vec(),
+            Element::Published(port, _) => {
+                let mut key = Vec::with_capacity(12);
+                if !port.host_ip.is_unspecified() {
+                    key.extend(port.host_ip.octets());
+                }
+                key.extend([port.protocol.number(), 0, 0, 0]);
+                key.extend(padded_port(port.host_port));
+                key
+            }
+        }
+    }
+
+    /// For a range: the first key behind it.
+    pub(super) fn end(&self) -> Option<Vec<u8>> {
+        match self {
+            Element::Subnet(subnet) => {
+                Some(u32::from(subnet.broadcast()).wrapping_add(1).to_be_bytes().to_vec())
+            }
+            _ => None,
+        }
+    }
+
+    /// For a map: the value.
+    pub(super) fn value(&self) -> Option<Vec<u8>> {
+        match self {
+            Element::Published(port, to) => Some([to.octets(), padded_port(port.container_port)].concat()),
+            _ => None,
+        }
+    }
+}
+
+/// An interface's name as the kernel compares it: 16 bytes, filled with zeros.
+pub(super) fn interface(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (byte, letter) in bytes.iter_mut().take(15).zip(name.bytes()) {
+        *byte = letter;
+    }
+    bytes
+}
+
+fn padded_port(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Element::Bridge(name) | Element::Internal(name) => write!(f, "\"{name}\""),
+            Element::Link(name) => write!(f, "\"{name}\" . \"{name}\""),
+            Element::Subnet(subnet) => subnet.fmt(f),
+            Element::Published(port, to) => {
+                if !port.host_ip.is_unspecified() {
+                    write!(f, "{} . ", port.host_ip)?;
+                }
+                write!(f, "{} . {} : {to} . {}", port.protocol, port.host_port, port.container_port)
+            }
+        }
+    }
+}

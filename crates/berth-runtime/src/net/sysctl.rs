@@ -1,0 +1,42 @@
+//! The kernel's switches that a bridge with published ports needs.
+//!
+//! Not here: anything else in `/proc/sys`. Invariant: a switch that stands right is not written, so a read-only
+//! `/proc/sys` is an error only where something is amiss.
+
+use std::fs;
+use std::io;
+
+use berth_oci::{AtPath, Context, Result};
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Lets the host pass packets on. True when it did not before.
+pub(super) fn forward() -> Result<bool> {
+    set(FORWARDING, "1")
+        .context(|| "the host does not forward packets between interfaces, and cannot be told to")
+        .map_err(|error| error.hint("switch it on: `sysctl -w net.ipv4.ip_forward=1`"))
+}
+
+/// Lets answers to the host's loopback come back by this bridge. The chain `guard` stops anything else that
+/// names 127/8 there.
+pub(super) fn route_loopback(bridge: &str) -> Result<()> {
+    set(&format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1").map(|_| ())
+}
+
+/// Keeps the container's interface free of IPv6, which its network has not: programs would try it first, and
+/// wait. A kernel without IPv6 has no such switch.
+pub(super) fn without_ipv6(interface: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    match fs::write(&path, "1") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.at(&path),
+    }
+}
+
+fn set(path: &str, value: &str) -> Result<bool> {
+    if fs::read_to_string(path).at(path)?.trim() == value {
+        return Ok(false);
+    }
+    fs::write(path, value).at(path)?;
+    Ok(true)
+}
