@@ -4,5 +4,6 @@
 mod chaos;
 mod crash;
 mod exchange;
+mod readme;
 mod resume;
 mod support;
