@@ -25,8 +25,10 @@ mod blobs;
 mod containers;
 mod database;
 mod disk;
+mod erofs;
 pub mod fault;
 mod images;
+pub mod layer;
 mod layout;
 mod lease;
 mod locks;
@@ -37,6 +39,7 @@ mod resolve;
 mod schema;
 mod sizes;
 mod store;
+pub mod tar;
 
 pub use containers::{ContainerRecord, NewContainer};
 pub use layout::Location;

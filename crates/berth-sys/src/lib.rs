@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod exec;
+pub mod file;
 pub mod interrupt;
 pub mod mount;
 pub mod namespace;

@@ -1,0 +1,23 @@
+//! Our own writer of EROFS metadata (Linux `fs/erofs/erofs_fs.h`): an index over a tar, 512-byte blocks, no data.
+//!
+//! A file's content is one chunk of device 1, which is the tar itself; only sparse files, whose parts need not lie
+//! on block boundaries, are laid out once more behind the metadata, as holes and copies. Not here: what the tree is
+//! ([`crate::layer`]), mounting ([`crate::mount`]). Invariant: the same tree makes the same bytes.
+//!
+//! ```text
+//! 0     1024        1536    …         …                 …               (4096 bytes)
+//! zeros superblock  inodes  blocks of directories and   shared          sparse files
+//!       device slot         long symbolic links         attributes
+//! ```
+
+mod checksum;
+mod chunk;
+mod directory;
+mod format;
+mod inode;
+mod plan;
+mod write;
+mod xattr;
+
+pub(crate) use plan::{Plan, Tail};
+pub(crate) use write::Identity;
