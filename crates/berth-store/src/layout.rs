@@ -75,6 +75,11 @@ impl Location {
         self.locks().join("leases").join(id)
     }
 
+    /// Held by whoever puts this layer in its place.
+    pub(crate) fn layer_lock(&self, diff_id: &Digest) -> PathBuf {
+        self.locks().join("layers").join(format!("{}-{}", diff_id.algorithm().as_str(), diff_id.hex()))
+    }
+
     /// Held by whoever fetches this blob.
     pub(crate) fn blob_lock(&self, digest: &Digest) -> PathBuf {
         self.locks().join("blobs").join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))

@@ -21,29 +21,45 @@
 //! decided in one database transaction, under the shared store lock when files appear and under the exclusive one
 //! when they go.
 
+mod assess;
 mod blobs;
+mod check;
 mod containers;
 mod database;
 mod disk;
 mod erofs;
 pub mod fault;
+mod gc;
 mod images;
+mod ingest;
 pub mod layer;
 mod layout;
 mod lease;
 mod locks;
 mod names;
+mod orphans;
 mod platforms;
+mod problem;
 mod record;
+mod repair;
 mod resolve;
 mod schema;
+mod sink;
 mod sizes;
+mod source;
 mod store;
 pub mod tar;
+mod usage;
 
+pub use check::CheckOptions;
 pub use containers::{ContainerRecord, NewContainer};
+pub use gc::{GcOptions, Reclaimed, Without};
 pub use layout::Location;
 pub use lease::{Lease, Protected};
 pub use platforms::PlatformImage;
+pub use problem::{CheckReport, Fault, Problem};
 pub use record::{ImageRecord, ManifestRecord};
+pub use sink::{IngestOptions, KeepBlobs, StoreSink};
+pub use source::{OriginFallback, StoreSource};
 pub use store::Store;
+pub use usage::{ContainerUsage, DiskUsage, ImageUsage};

@@ -56,6 +56,17 @@ pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Held>> {
     }
 }
 
+/// Waits until the lock file at `path` is ours. For locks that are held for moments only.
+pub(crate) fn exclusive(path: &Path) -> Result<Held> {
+    loop {
+        let file = open(path)?;
+        file.lock().at(path)?;
+        if is_still_at(&file, path)? {
+            return Ok(Held(file));
+        }
+    }
+}
+
 /// Whether the process that locked `path` is gone: nobody holds the lock, or there is no such file.
 pub(crate) fn is_abandoned(path: &Path) -> Result<bool> {
     match File::options().read(true).write(true).open(path) {

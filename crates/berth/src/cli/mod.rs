@@ -5,8 +5,6 @@
 
 mod context;
 mod help;
-mod image;
-mod inspect;
 mod system;
 mod usage;
 
@@ -44,7 +42,7 @@ pub(crate) struct Global {
     /// Where mounts and sockets live until the next boot (BERTH_RUNROOT, /run/berth)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) runroot: Option<PathBuf>,
-    /// The configuration file (BERTH_CONFIG, /etc/berth/config.toml)
+    /// The configuration file (BERTH_CONFIG, /etc/berth/config.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Refused: there is no daemon to connect to
@@ -69,17 +67,6 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the history of an image
-    History(image::history::Args),
-    /// Manage images
-    #[command(subcommand)]
-    Image(image::Command),
-    /// List images
-    Images(image::ls::Args),
-    /// Remove one or more images
-    Rmi(image::rm::Args),
-    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
-    Tag(image::tag::Args),
     /// Show the version of berth
     Version(system::version::Args),
     /// Manage berth
@@ -111,11 +98,6 @@ fn tree(persona: Persona) -> clap::Command {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
-        Command::History(args) => args.run(context),
-        Command::Image(command) => command.run(context),
-        Command::Images(args) => args.run(context),
-        Command::Rmi(args) => args.run(context),
-        Command::Tag(args) => args.run(context),
         Command::Version(args) => args.run(context),
         Command::System(command) => command.run(context),
     }

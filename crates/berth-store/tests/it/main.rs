@@ -1,0 +1,5 @@
+//! The store from outside: real bytes in temporary directories, real processes.
+
+mod images;
+mod sample;
+mod transfer;
