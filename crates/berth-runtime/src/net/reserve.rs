@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use berth_oci::{Error, Result};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with};
 
 use super::ledger::Record;
@@ -128,6 +129,10 @@ fn hold(wanted: Published) -> io::Result<Held> {
         other => other?,
     };
     // Without SO_REUSEADDR, so that nobody shares the port; without `listen`, so that nobody is answered by us.
+    if wanted.protocol == Protocol::Udp {
+        // Broadcasts are not rewritten and would fill it; the kernel makes it as small as it may be.
+        set_socket_recv_buffer_size(&socket, 0)?;
+    }
     bind(&socket, &SocketAddrV4::new(wanted.host_ip, wanted.host_port))?;
     let bound = SocketAddrV4::try_from(getsockname(&socket)?)?;
     Ok(Held { published: Published { host_port: bound.port(), ..wanted }, socket: Some(socket) })

@@ -110,10 +110,20 @@ impl Site {
         }
         // Two processes must not choose at once, one for the other's route is not there yet.
         let _lock = Ledger::open(&self.run_dir)?;
-        let link = links.find(bridge)?.filter(|link| link.up);
-        let standing = link.map(|link| links.address_of(link.index)).transpose()?.flatten();
+        let link = links.find(bridge)?;
+        let standing =
+            link.filter(|link| link.up).map(|link| links.address_of(link.index)).transpose()?.flatten();
+        let standing = standing.map(|(address, prefix)| Subnet::around(address, prefix));
+        if let (Some(standing), Some(wished)) = (standing, options.subnet)
+            && standing != wished
+        {
+            return Err(Error::conflict(format!(
+                "network {name} is there with subnet {standing}, not {wished}"
+            ))
+            .hint(format!("remove network {name} first, once nothing runs on it")));
+        }
         let taken = links.taken(link.map(|link| link.index))?;
-        let wished = options.subnet.or(standing.map(|(address, prefix)| Subnet::around(address, prefix)));
+        let wished = options.subnet.or(standing);
         let chosen =
             match wished.or(self.remembered(name, options)?.filter(|subnet| is_free(*subnet, &taken))) {
                 Some(subnet) if is_free(subnet, &taken) => subnet,

@@ -134,9 +134,11 @@ impl Socket {
         while !waiting.is_empty() {
             for answer in self.receive()? {
                 let Some(verdict) = answer.verdict() else { continue };
-                if answer.sequence == bracket && verdict.is_err() {
-                    return Err(refused.unwrap_or(Refused { index: None, ..verdict.unwrap_err() }));
-                }
+                let verdict = match verdict {
+                    // The transaction as a whole: no further verdicts come.
+                    Err(refusal) if answer.sequence == bracket => return Err(refused.unwrap_or(refusal)),
+                    other => other,
+                };
                 if !waiting.remove(&answer.sequence) {
                     continue;
                 }

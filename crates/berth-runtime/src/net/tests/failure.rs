@@ -2,9 +2,10 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::lab::{HOST, LOCAL, interfaces, lab, plan, silent, talk, until_gone, within};
+use super::lab::{HOST, LOCAL, eventually, interfaces, lab, plan, silent, talk, until_gone, within};
 use super::table::nft;
 use crate::net::{cleanup, restore, setup, teardown, unplug};
 use berth_oci::Kind;
@@ -134,8 +135,8 @@ fn a_published_port_is_kept_from_other_programs() {
         assert_eq!(UdpSocket::bind((HOST, 5353)).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
         teardown(&network, "web").unwrap();
         drop(web);
-        TcpListener::bind((LOCAL, 8080)).unwrap();
-        UdpSocket::bind((HOST, 5353)).unwrap();
+        eventually(|| TcpListener::bind((LOCAL, 8080)));
+        eventually(|| UdpSocket::bind((HOST, 5353)));
     });
 }
 
@@ -282,6 +283,22 @@ fn dockers_firewall_lets_us_through() {
         unplug(&network, &lab.start(&network, "next", &[]).id).unwrap();
         let chain = || nft(&["list", "chain", "ip", "filter", "DOCKER-USER"], "");
         assert_eq!(chain().matches("comment \"berth br-one\"").count(), 2, "{}", chain());
+        if Command::new("iptables")
+            .arg("--version")
+            .output()
+            .is_ok_and(|it| it.stdout.ends_with(b"(nf_tables)\n"))
+        {
+            let listed = Command::new("iptables").args(["-S", "DOCKER-USER"]).output().unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            assert!(
+                listed.contains(r#"-i br-one -m comment --comment "berth br-one" -j ACCEPT"#),
+                "{listed}"
+            );
+            assert!(
+                listed.contains(r#"-o br-one -m comment --comment "berth br-one" -j ACCEPT"#),
+                "{listed}"
+            );
+        }
         unplug(&network, "web").unwrap();
         cleanup(&network).unwrap();
         assert!(!chain().contains("berth"), "{}", chain());
@@ -318,5 +335,52 @@ fn joining_a_network_takes_a_few_milliseconds() {
         let best = runs.iter().map(|run| run.0).min().unwrap();
         println!("best of 20: {best:?}");
         assert!(best.as_millis() < 4, "{best:?}");
+    });
+}
+
+/// Run by the next test as a process of its own, with a plan's path among its arguments.
+#[test]
+fn victim() {
+    let Some(path) = std::env::args().find(|argument| argument.ends_with("plan.json")) else { return };
+    let plan = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let namespace = netns::create().unwrap();
+    let _attached = setup(&plan, namespace.as_fd()).unwrap();
+    teardown(&plan.network, &plan.endpoint.container).unwrap();
+}
+
+/// Wherever in `setup` and `teardown` the kill hits: the same port is published again at once, and answers.
+#[test]
+fn a_kill_at_any_moment_is_repaired() {
+    lab(|lab| {
+        let network = lab.network("one", "10.7.0.0/24");
+        let path = lab.run_dir().join("plan.json");
+        std::fs::write(
+            &path,
+            serde_json::to_vec(&plan(&network, "victim", &["8080:80", "53:53/udp"])).unwrap(),
+        )
+        .unwrap();
+        let before = interfaces();
+        for round in 0..24 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["failure::victim".as_ref(), path.as_os_str()])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Its first trace, then a little further each time.
+            while !lab.run_dir().join("state.json").exists() && child.try_wait().unwrap().is_none() {}
+            let moment = Instant::now();
+            while moment.elapsed() < Duration::from_micros(200 * round) {}
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let web = lab.start(&network, "web", &["8080:80", "53:53/udp"]);
+            let server = web.serve(80);
+            within(&lab.outside, || talk((HOST, 8080), &server)).unwrap();
+            unplug(&network, "web").unwrap();
+            for interface in interfaces().iter().filter(|name| name.starts_with("veth")) {
+                until_gone(interface);
+            }
+            cleanup(&network).unwrap();
+            assert_eq!(interfaces(), before);
+        }
     });
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use berth_sys::netns;
@@ -82,7 +82,7 @@ impl Lab {
 
     /// Starts `id` on `network`, with `ports` as after `-p`.
     pub(super) fn start(&self, network: &Network, id: &str, ports: &[&str]) -> Container {
-        self.try_start(network, id, ports).unwrap()
+        eventually(|| self.try_start(network, id, ports))
     }
 
     pub(super) fn try_start(
@@ -171,6 +171,19 @@ fn ipv4(address: SocketAddr) -> Ipv4Addr {
     match address {
         SocketAddr::V4(address) => *address.ip(),
         SocketAddr::V6(address) => panic!("{address} is no IPv4 address"),
+    }
+}
+
+/// What `attempt` gives once it gives something. Between fork and exec of a program that another test starts, that
+/// child has a copy of every descriptor of this process, and so for a moment every port we have just let go.
+pub(super) fn eventually<T, E: std::fmt::Debug>(attempt: impl Fn() -> Result<T, E>) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(error) => assert!(start.elapsed() < SOON, "{error:?}"),
+        }
+        std::thread::yield_now();
     }
 }
 
