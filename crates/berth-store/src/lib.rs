@@ -36,6 +36,7 @@ pub mod layer;
 mod layout;
 mod lease;
 mod locks;
+pub mod mount;
 mod names;
 mod orphans;
 mod platforms;

@@ -156,12 +156,8 @@ impl Extractor {
                 self.create(name, |parent, text| rustix::fs::mknodat(parent, text, file_type, mode, number))
             }
         }?;
-        match node.kind {
-            NodeKind::Whiteout => Ok(()),
-            _ => self
-                .describe_special(name, node)
-                .context(|| self.shown(self.tree.name(name).directory, Some(name))),
-        }
+        let directory = self.tree.name(name).directory;
+        self.describe_special(name, node).context(|| self.shown(directory, Some(name)))
     }
 
     /// Runs `make` for a name; what an earlier entry left there gives way.

@@ -143,7 +143,7 @@ fn inflate(
             output.length = 0;
             continue;
         }
-        if (from == input.length && made == 0) || (taken == 0 && made == 0) {
+        if made == 0 && (taken == 0 || from == input.length) {
             return Ok(output);
         }
     }

@@ -19,6 +19,9 @@ mod temporary;
 mod tree;
 mod verify;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub(crate) use attributes::{Attribute, Attributes};
 pub(crate) use tree::{NONE, NameId, Node, NodeId, NodeKind, ROOT, Tree};
 

@@ -1,0 +1,55 @@
+//! What a container's root is made of.
+
+use super::shared::{LayerPlace, Mounts};
+use crate::disk;
+use berth_oci::{AtPath, Result};
+use rustix::fs::{Gid, Uid};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directories of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rootfs {
+    /// The image's layers, uppermost first, read-only.
+    pub lowers: Vec<PathBuf>,
+    /// What the container writes.
+    pub upper: PathBuf,
+    /// overlayfs' own, on the disk of `upper`.
+    pub work: PathBuf,
+}
+
+impl Mounts {
+    /// Everything for the overlay of the container `user`, whose files lie in `directory`. Layers come lowest
+    /// first; an image without layers has an empty directory for one.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), or the directories cannot be made.
+    pub fn rootfs(&self, user: &str, layers: &[LayerPlace<'_>], directory: &Path) -> Result<Rootfs> {
+        let (upper, work) = (directory.join("upper"), directory.join("work"));
+        disk::make_directory(&work)?;
+        let mut lowers = self.acquire(user, layers)?;
+        if lowers.is_empty() {
+            let empty = directory.join("empty");
+            disk::make_directory(&empty)?;
+            lowers.push(empty);
+        }
+        if !upper.is_dir() {
+            make_upper(&upper, &lowers[0], layers.is_empty())?;
+        }
+        Ok(Rootfs { lowers, upper, work })
+    }
+}
+
+/// The root's owner and mode are those of the uppermost directory of the overlay, which is this one.
+fn make_upper(upper: &Path, lower: &Path, is_without_layers: bool) -> Result<()> {
+    let like = lower.metadata().at(lower)?;
+    let mode = if is_without_layers { 0o755 } else { like.mode() & 0o7777 };
+    let fresh = upper.with_extension("new");
+    disk::make_directory(&fresh)?;
+    let (uid, gid) = (Uid::from_raw(like.uid()), Gid::from_raw(like.gid()));
+    rustix::fs::chown(&fresh, Some(uid), Some(gid)).map_err(io::Error::from).at(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).at(&fresh)?;
+    fs::rename(&fresh, upper).at(upper)
+}
