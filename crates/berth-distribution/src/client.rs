@@ -5,7 +5,7 @@
 use crate::auth::{Authorizer, Credential, CredentialStore, Scopes};
 use crate::browse::{self, SearchResult};
 use crate::endpoints::{self, Endpoint};
-use crate::http::{Agents, Failure, Method, Request, Scheme};
+use crate::http::{Agents, Failure, Method, Request};
 use crate::login::{self, LoggedIn};
 use crate::referrers;
 use crate::registry::{Registry, Shared};
@@ -62,14 +62,14 @@ impl Client {
     /// An image to push. `mount_from` names repositories that may have a blob already.
     ///
     /// # Errors
-    /// None so far; the registry is asked with the first blob.
+    /// The configuration is wrong, or blocks this registry.
     pub fn sink<'p>(
         &self,
         reference: &Reference,
         mount_from: MountFrom<'p>,
         progress: &'p dyn Progress,
     ) -> Result<RegistrySink<'p>> {
-        let registry = self.registry(reference, &["pull", "push"]);
+        let registry = self.registry(reference, &["pull", "push"])?;
         Ok(RegistrySink::new(reference.clone(), registry, mount_from, progress))
     }
 
@@ -86,8 +86,8 @@ impl Client {
     /// # Errors
     /// There is no such repository, or the registry cannot be asked.
     pub fn tags(&self, name: &Reference) -> Result<Vec<String>> {
-        let registry = self.registry(name, &["pull"]);
-        self.errand(&registry, || browse::tags(&registry))
+        let registry = self.registry(name, &["pull"])?;
+        self.errand(|| browse::tags(&registry))
             .map_err(|error| self.source(name, &Silent).map_or_else(|e| e, |s| s.explain(error, &registry)))
     }
 
@@ -97,7 +97,7 @@ impl Client {
     /// The registry has no catalog (Docker Hub), or will not show it.
     pub fn catalog(&self, registry: &str) -> Result<Vec<String>> {
         let registry = self.registry_named(registry)?;
-        self.errand(&registry, || browse::catalog(&registry, usize::MAX))
+        self.errand(|| browse::catalog(&registry, usize::MAX))
     }
 
     /// Repositories of a registry (Docker Hub: `docker.io`) that match a term.
@@ -109,7 +109,7 @@ impl Client {
         if registry.endpoint.authority == "registry-1.docker.io" {
             registry = registry.at_endpoint(Endpoint::registry("index.docker.io", ""));
         }
-        self.errand(&registry, || browse::search(&registry, term, limit))
+        self.errand(|| browse::search(&registry, term, limit))
     }
 
     /// What refers to a manifest: signatures, SBOMs, attestations.
@@ -122,8 +122,8 @@ impl Client {
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
-        let registry = self.registry(name, &["pull"]);
-        self.errand(&registry, || referrers::list(&registry, digest, artifact_type))
+        let registry = self.registry(name, &["pull"])?;
+        self.errand(|| referrers::list(&registry, digest, artifact_type))
     }
 
     /// Deletes a manifest, or a tag where the registry can do that.
@@ -131,9 +131,9 @@ impl Client {
     /// # Errors
     /// There is no such manifest, or the registry does not let us.
     pub fn delete_manifest(&self, reference: &Reference) -> Result<()> {
-        let registry = self.registry(reference, &["delete", "pull"]);
+        let registry = self.registry(reference, &["delete", "pull"])?;
         let path = format!("manifests/{}", reference.target());
-        self.errand(&registry, || {
+        self.errand(|| {
             let response = registry.ask(&path, |url| Request::new(Method::Delete, url))?;
             registry.expect(response).map(drop)
         })
@@ -146,19 +146,19 @@ impl Client {
     pub fn login(&self, registry: &str, credential: &Credential) -> Result<LoggedIn> {
         let registry = self.registry_named(registry)?.with_scopes(Scopes::default());
         let registry = registry.with_credential(credential.clone());
-        self.errand(&registry, || login::check(&registry))
+        self.errand(|| login::check(&registry))
     }
 
-    fn errand<T>(&self, registry: &Registry, action: impl FnMut() -> Result<T, Failure>) -> Result<T> {
-        let _ = registry;
+    /// Something small: tried again in silence.
+    fn errand<T>(&self, action: impl FnMut() -> Result<T, Failure>) -> Result<T> {
         Ok(retrying(&self.shared.settings, |_, _| Ok(()), action)?)
     }
 
-    fn registry(&self, name: &Reference, actions: &[&str]) -> Registry {
+    fn registry(&self, name: &Reference, actions: &[&str]) -> Result<Registry> {
         let has_certificates = |authority: &str| self.shared.agents.has_certificates(authority);
-        let endpoint = endpoints::primary(name, &self.shared.settings, has_certificates);
+        let endpoint = endpoints::primary(name, &self.shared.settings, has_certificates)?;
         let scopes = Scopes::repository(&endpoint.repository, actions);
-        Registry::new(self.shared.clone(), endpoint, scopes)
+        Ok(Registry::new(self.shared.clone(), endpoint, scopes))
     }
 
     /// A registry alone: a host, as people type it after `docker login`.
@@ -179,12 +179,11 @@ impl Client {
             format!("{host}:443")
         };
         let name: Reference = format!("{with_host}/x").parse().map_err(|_| malformed())?;
-        let mut registry = self.registry(&name, &[]);
+        let mut registry = self.registry(&name, &[])?;
         registry.endpoint.repository = String::new();
         if with_host != host {
             registry.endpoint.authority = host.to_owned();
         }
-        debug_assert!(registry.endpoint.schemes.iter().all(|s| matches!(s, Scheme::Http | Scheme::Https)));
         Ok(registry)
     }
 }

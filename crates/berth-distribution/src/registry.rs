@@ -109,6 +109,7 @@ impl Registry {
         for (name, value) in &self.endpoint.headers {
             request.headers.push((name.clone(), value.clone()));
         }
+        request.dial = self.endpoint.dial_timeout;
         let home = request.url.clone();
         if !self.is_ours(&home) {
             return follow(&self.shared.agents, request, None, &self.endpoint.tls);

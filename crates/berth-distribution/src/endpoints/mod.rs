@@ -1,130 +1,134 @@
 //! Where an image may be had from, and where it is pushed to: the plan, as a value.
 //!
-//! Four kinds of configuration speak of mirrors; each has its file here and yields [`Endpoint`]s. Not here:
-//! connections. Invariant: mirrors are for pulling only; pushing, deleting and searching know one endpoint.
+//! Four kinds of configuration speak of mirrors; each has its file here, reads for one name and answers what it
+//! [`Says`]. Not here: connections. Invariant: mirrors are for pulling only; pushing, deleting and searching know
+//! one endpoint.
 
-use crate::http::{Scheme, Url, proxy, split_port};
-use crate::settings::Settings;
-use crate::tls::TlsOptions;
-use berth_oci::{Reference, Result};
-use std::net::IpAddr;
+mod daemon_json;
+mod endpoint;
+mod hosts_toml;
+mod own;
+mod registries_conf;
+mod trust;
 
-/// Docker Hub's registry, as opposed to its name.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+pub(crate) use endpoint::Endpoint;
+use endpoint::Location;
 
-/// One server, and what we may do there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    /// `host` or `host:port`.
-    pub(crate) authority: String,
-    /// How it is spoken to, the first choice first.
-    pub(crate) schemes: Vec<Scheme>,
-    /// What stands before the repository: `/v2/`, or a mirror's own path.
-    pub(crate) base: String,
-    /// The repository, as it is called there.
-    pub(crate) repository: String,
-    /// containerd's `ns`: the registry that the mirror stands for.
-    pub(crate) namespace: Option<String>,
-    /// Headers the configuration adds.
-    pub(crate) headers: Vec<(String, String)>,
-    /// What the configuration says about TLS.
-    pub(crate) tls: TlsOptions,
-    /// Whether it may say what a tag means.
-    pub(crate) tags: bool,
-    /// Whether it may be asked for what has a digest.
-    pub(crate) digests: bool,
-    /// Whether it stands for another.
-    pub(crate) is_mirror: bool,
+use crate::settings::{MirrorFiles, Settings};
+use berth_oci::{AtPath, Error, Reference, Result};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// What one configuration says about one name.
+#[derive(Debug, Default)]
+struct Says {
+    mirrors: Vec<Endpoint>,
+    /// The registry itself, where the configuration knows better.
+    registry: Option<Registry>,
+    /// Hosts that need not be trustworthy.
+    insecure: Vec<String>,
+    /// Nothing may be pulled from there.
+    is_blocked: bool,
 }
 
-impl Endpoint {
-    /// The registry itself.
-    pub(crate) fn registry(authority: &str, repository: &str) -> Self {
-        Self {
-            authority: authority.to_owned(),
-            schemes: vec![Scheme::Https],
-            base: "/v2/".to_owned(),
-            repository: repository.to_owned(),
-            namespace: None,
-            headers: Vec::new(),
-            tls: TlsOptions::default(),
-            tags: true,
-            digests: true,
-            is_mirror: false,
-        }
-    }
-
-    /// May be plain HTTP, and its certificate is not looked at.
-    pub(crate) fn insecure(mut self) -> Self {
-        self.tls.skip_verify = true;
-        if self.schemes == [Scheme::Https] {
-            self.schemes = vec![Scheme::Https, Scheme::Http];
-        }
-        self
-    }
-
-    /// The address of something below `base`.
-    pub(crate) fn url(&self, scheme: Scheme, path: &str) -> Result<Url> {
-        let url = Url::parse(&format!("{}://{}{}{path}", scheme.as_str(), self.authority, self.base))?;
-        Ok(match &self.namespace {
-            Some(namespace) => url.query("ns", namespace),
-            None => url,
-        })
-    }
-}
-
-/// Loopback registries speak HTTP unless somebody gave them certificates; hosts on the list may.
-pub(crate) fn with_trust(endpoint: Endpoint, insecure: &[String], has_certificates: bool) -> Endpoint {
-    let host = split_port(&endpoint.authority).map_or(endpoint.authority.as_str(), |(host, _)| host);
-    if endpoint.schemes != [Scheme::Https] {
-        return endpoint;
-    }
-    if is_loopback(host) {
-        let schemes = match has_certificates {
-            true => vec![Scheme::Https, Scheme::Http],
-            false => vec![Scheme::Http, Scheme::Https],
-        };
-        let mut endpoint = Endpoint { schemes, ..endpoint };
-        endpoint.tls.skip_verify |= !has_certificates;
-        return endpoint;
-    }
-    match insecure.iter().any(|rule| is_listed(rule, &endpoint.authority, host)) {
-        true => endpoint.insecure(),
-        false => endpoint,
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|a| a.is_loopback())
-}
-
-fn is_listed(rule: &str, authority: &str, host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let in_range = || bare.parse().is_ok_and(|address| proxy::in_range(rule, address));
-    rule.eq_ignore_ascii_case(authority) || rule.eq_ignore_ascii_case(host) || in_range()
-}
-
-/// The registry of a reference, without any mirror: where pushes go.
-pub(crate) fn primary(
-    name: &Reference,
-    settings: &Settings,
-    has_certificates: impl Fn(&str) -> bool,
-) -> Endpoint {
-    let authority = match name.registry() {
-        "docker.io" => DOCKER_HUB,
-        other => other,
-    };
-    let endpoint = Endpoint::registry(authority, name.repository());
-    let trusted = has_certificates(authority);
-    with_trust(endpoint, &settings.insecure, trusted)
+/// The registry itself, under another address.
+#[derive(Debug)]
+struct Registry {
+    endpoint: Endpoint,
+    /// Pulls only (registries.conf's `location`), or everything (containerd's `server`).
+    for_push: bool,
 }
 
 /// The servers to pull `name` from, in the order they are tried.
+///
+/// # Errors
+/// A configuration is malformed, or forbids the registry.
 pub(crate) fn plan(
     name: &Reference,
     settings: &Settings,
     has_certificates: impl Fn(&str) -> bool,
 ) -> Result<Vec<Endpoint>> {
-    Ok(vec![primary(name, settings, has_certificates)])
+    let mut said = read_all(name, &settings.mirrors)?;
+    refuse_blocked(name, &said)?;
+    let mut endpoints: Vec<Endpoint> = said.iter_mut().flat_map(|s| std::mem::take(&mut s.mirrors)).collect();
+    endpoints.push(registry_of(name, &said, false));
+    let insecure = insecure(settings, &said);
+    let mut plan: Vec<Endpoint> = Vec::new();
+    for endpoint in endpoints {
+        let has_certificates = has_certificates(&endpoint.authority);
+        let endpoint = trust::with_trust(endpoint, &insecure, has_certificates);
+        if !plan.iter().any(|known| known.is_same_place(&endpoint)) {
+            plan.push(endpoint);
+        }
+    }
+    Ok(plan)
 }
+
+/// The registry of a name, without any mirror: where everything but a pull goes.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn primary(
+    name: &Reference,
+    settings: &Settings,
+    has_certificates: impl Fn(&str) -> bool,
+) -> Result<Endpoint> {
+    let said = read_all(name, &settings.mirrors)?;
+    refuse_blocked(name, &said)?;
+    let endpoint = registry_of(name, &said, true);
+    let has_certificates = has_certificates(&endpoint.authority);
+    Ok(trust::with_trust(endpoint, &insecure(settings, &said), has_certificates))
+}
+
+/// Ours first; then in the order of how exact they are about mirrors.
+fn read_all(name: &Reference, files: &MirrorFiles) -> Result<Vec<Says>> {
+    let mut said = Vec::new();
+    if let Some(path) = &files.own {
+        said.push(own::read(path, name)?);
+    }
+    for directory in &files.hosts_directories {
+        said.push(hosts_toml::read(directory, name)?);
+    }
+    said.push(registries_conf::read(&files.registries_conf, name)?);
+    if let Some(path) = &files.daemon_json {
+        said.push(daemon_json::read(path, name)?);
+    }
+    Ok(said)
+}
+
+fn refuse_blocked(name: &Reference, said: &[Says]) -> Result<()> {
+    match said.iter().any(|s| s.is_blocked) {
+        true => Err(Error::denied(format!("{} is blocked by the configuration", name.familiar_name()))
+            .hint("a [[registry]] table of registries.conf says `blocked = true`")),
+        false => Ok(()),
+    }
+}
+
+fn registry_of(name: &Reference, said: &[Says], for_push: bool) -> Endpoint {
+    let known = said.iter().filter_map(|s| s.registry.as_ref()).find(|r| r.for_push || !for_push);
+    match known {
+        Some(registry) => registry.endpoint.clone(),
+        None => Endpoint::registry(name.registry(), name.repository()),
+    }
+}
+
+fn insecure(settings: &Settings, said: &[Says]) -> Vec<String> {
+    settings.insecure.iter().chain(said.iter().flat_map(|s| &s.insecure)).cloned().collect()
+}
+
+/// A configuration's text; `None` where there is no such file.
+fn text_of(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e).at(path),
+    }
+}
+
+fn malformed(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("`{}` is malformed: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,13 +57,17 @@ impl Agents {
         let malformed = |e: http::Error| {
             Failure::fatal(Error::invalid(format!("`{shown}` is not an address")).caused_by(e))
         };
-        let patience = request.patience.unwrap_or(self.settings.timeouts.stall);
+        let timeouts = &self.settings.timeouts;
+        let limits = Limits {
+            patience: request.patience.unwrap_or(timeouts.stall),
+            dial: request.dial.unwrap_or(timeouts.connect),
+        };
         let answer = match &mut request.payload {
-            Payload::None => run(&agent, message.body(()).map_err(malformed)?, patience),
-            Payload::Bytes(bytes) => run(&agent, message.body(&**bytes).map_err(malformed)?, patience),
+            Payload::None => run(&agent, message.body(()).map_err(malformed)?, limits),
+            Payload::Bytes(bytes) => run(&agent, message.body(&**bytes).map_err(malformed)?, limits),
             Payload::Stream(reader) => {
                 let body = ureq::SendBody::from_reader(reader);
-                run(&agent, message.body(body).map_err(malformed)?, patience)
+                run(&agent, message.body(body).map_err(malformed)?, limits)
             }
         };
         let (parts, body) = answer.map_err(|e| fault::of_ureq(e, origin))?.into_parts();
@@ -131,10 +135,18 @@ impl Agents {
     }
 }
 
+/// The time limits of one request.
+#[derive(Clone, Copy)]
+struct Limits {
+    patience: Duration,
+    dial: Duration,
+}
+
 fn run(
     agent: &Agent,
     message: http::Request<impl ureq::AsSendBody>,
-    patience: Duration,
+    limits: Limits,
 ) -> Result<http::Response<ureq::Body>, ureq::Error> {
-    agent.run(agent.configure_request(message).timeout_per_read(Some(patience)).build())
+    let request = agent.configure_request(message);
+    agent.run(request.timeout_per_read(Some(limits.patience)).timeout_connect(Some(limits.dial)).build())
 }

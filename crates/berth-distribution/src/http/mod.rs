@@ -74,11 +74,13 @@ pub(crate) struct Request<'a> {
     pub(crate) payload: Payload<'a>,
     /// How long the answer may take to begin, where that is not the usual stall time.
     pub(crate) patience: Option<Duration>,
+    /// How long a connection may take, where that is not the usual time.
+    pub(crate) dial: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), payload: Payload::None, patience: None }
+        Self { method, url, headers: Vec::new(), payload: Payload::None, patience: None, dial: None }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
