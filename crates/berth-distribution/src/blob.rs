@@ -20,8 +20,6 @@ const FIRST_PIECE: u64 = 16 << 20;
 const LARGEST_PIECE: u64 = 1 << 30;
 /// This much without a break shows that things go on.
 const PROGRESS: u64 = 64 << 10;
-/// A link faster than this is not worth several connections, in bytes a second.
-const FAST_LINK: f64 = 200e6;
 
 /// Where the bytes come from right now.
 enum Feed {
@@ -62,10 +60,10 @@ impl Clock {
     }
 
     /// The reader waited for the network most of the time, and the network is not a fast one.
-    fn is_starved(&self) -> bool {
+    fn is_starved(&self, fast_link: u64) -> bool {
         let passed = self.started.elapsed().as_secs_f64();
         let reading = self.reading.as_secs_f64();
-        reading > 0.7 * passed && (self.bytes as f64) < FAST_LINK * passed
+        reading > 0.7 * passed && (self.bytes as f64) < fast_link as f64 * passed
     }
 }
 
@@ -131,8 +129,11 @@ impl<'a> BlobReader<'a> {
     fn foreign(&self, start: u64, end: Option<u64>) -> Result<Response, Failure> {
         let mut last = None;
         for text in &self.descriptor.urls {
-            let mut request = range_request(Url::parse(text)?, start, end);
-            match self.registry().send(&mut request).and_then(|response| self.registry().expect(response)) {
+            let answer = Url::parse(text).map_err(Failure::fatal).and_then(|url| {
+                let response = self.registry().send(&mut range_request(url, start, end))?;
+                self.registry().expect(response)
+            });
+            match answer {
                 Ok(response) => return Ok(response),
                 Err(failure) => last = Some(failure),
             }
@@ -223,7 +224,10 @@ impl<'a> BlobReader<'a> {
     /// The next piece: over one connection, or over several where that helps.
     fn next_piece(&mut self) -> Result<()> {
         let left = self.descriptor.size - self.position;
-        if self.may_be_parallel && left >= FIRST_PIECE && self.clock.is_starved() {
+        if self.may_be_parallel
+            && left >= FIRST_PIECE
+            && self.clock.is_starved(self.registry().shared().settings.fast_link)
+        {
             let registry = self.registry().clone();
             self.feed = Feed::Parallel(Ranges::start(registry, &self.descriptor, self.position));
             return Ok(());

@@ -28,6 +28,8 @@ pub struct Settings {
     pub credentials: CredentialFiles,
     /// How many parallel connections one large blob may use; 1 switches ranges off.
     pub connections_per_blob: usize,
+    /// A link that brings so many bytes a second is not worth several connections.
+    pub fast_link: u64,
     /// How often a transfer may fail in a row without any progress.
     pub attempts: u32,
     /// How a pause between two tries is spent.
@@ -45,6 +47,7 @@ impl Default for Settings {
             mirrors: MirrorFiles::default(),
             credentials: CredentialFiles::default(),
             connections_per_blob: 4,
+            fast_link: 200_000_000,
             attempts: 6,
             pause: Pause::default(),
         }

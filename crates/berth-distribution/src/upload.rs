@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Up to this size a blob is held in memory and sent at once.
 const SMALL: u64 = 1 << 20;
-/// A proxy that limits requests below this is not meant for images.
-const SMALLEST_CHUNK: u64 = 1 << 20;
+/// A proxy that limits requests below this is not meant for images; nginx starts out with a megabyte.
+const SMALLEST_CHUNK: u64 = 256 << 10;
 const LARGEST_CHUNK: u64 = 1 << 30;
 
 /// An upload that a registry has opened.

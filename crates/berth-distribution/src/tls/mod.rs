@@ -35,7 +35,8 @@ pub(crate) fn explain(error: &rustls::Error, origin: &Origin) -> Error {
         "put the certificate of its authority into /etc/docker/certs.d/{host}/ca.crt, or list `{host}` as insecure"
     );
     match error {
-        rustls::Error::InvalidCertificate(C::UnknownIssuer) => {
+        // A wrong signature is what an authority of the same name but another key looks like.
+        rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
             denied("its certificate is signed by an unknown authority").hint(trust)
         }
         rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {

@@ -34,7 +34,7 @@ impl Verifier {
 /// Whether webpki's only objection is to who signed it.
 fn is_about_its_issuer(error: &Error) -> bool {
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => true,
         Error::InvalidCertificate(CertificateError::Other(other)) => {
             other.to_string().contains("CaUsedAsEndEntity")
         }

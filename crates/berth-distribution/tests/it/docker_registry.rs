@@ -35,7 +35,9 @@ impl DockerRegistry {
         let mut child = match spawned {
             Ok(child) => child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!("SKIPPED: `{PROGRAM}` is not installed (Debian: apt-get install docker-registry)");
+                // Past the harness, which keeps to itself what a passing test prints.
+                let words = "is not installed (Debian: apt-get install docker-registry)";
+                writeln!(std::io::stderr(), "SKIPPED: `{PROGRAM}` {words}").unwrap();
                 return None;
             }
             Err(error) => panic!("cannot start {PROGRAM}: {error}"),

@@ -2,6 +2,12 @@
 //!
 //! Every test has its own directory, its own port and its own servers.
 
+mod auth;
 mod docker_registry;
+mod hostile;
 mod image;
+mod mirrors;
 mod push_pull;
+mod server;
+mod tls;
+mod upload;
