@@ -4,7 +4,7 @@
 //! opened when the first verb needs it.
 
 use berth_oci::{Platform, Result};
-use berth_store::{Location, Store};
+use berth_store::{KeepBlobs, Location, Store};
 use std::sync::OnceLock;
 
 /// Everything an engine is told: plain values, because only the binary knows the environment.
@@ -14,6 +14,8 @@ pub struct EngineSettings {
     pub location: Location,
     /// How many layers move at once.
     pub jobs: usize,
+    /// Whether compressed layers stay.
+    pub keep_blobs: KeepBlobs,
     /// The platform of images when the user names none.
     pub platform: Platform,
 }

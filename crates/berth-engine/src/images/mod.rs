@@ -1,4 +1,4 @@
-//! Images: list, look at, name, remove; one file a topic.
+//! Images: list, look at, name, move, remove; one file a topic.
 //!
 //! Not here: how they are stored or moved (`berth-store`, `berth-distribution`). Invariant: what a user sees of an
 //! image comes from its record or its own documents, never from another image.
@@ -6,10 +6,18 @@
 mod history;
 mod inspect;
 mod list;
+mod origin;
+mod prune;
+mod pull;
+mod push;
 mod remove;
+mod substitute;
 mod users;
 
 pub use history::HistoryEntry;
 pub use inspect::ImageDetails;
 pub use list::ImageFilter;
+pub use prune::{PruneOptions, Pruned};
+pub use pull::Pulled;
+pub use push::{Pushed, is_missing_tag};
 pub use remove::{Removal, RemoveOptions};

@@ -53,6 +53,10 @@ impl Engine {
                 Removal::Deleted(target) => store.remove_image(target)?,
             }
         }
+        let deletes = removals.iter().any(|removal| matches!(removal, Removal::Deleted(_)));
+        if deletes && !options.keep_content {
+            store.gc()?;
+        }
         Ok(removals)
     }
 }

@@ -12,13 +12,18 @@ impl Engine {
         let store = self.store()?;
         let mut users = Vec::new();
         for container in store.containers()?.into_iter().filter(|c| c.image.as_ref() == Some(target)) {
-            let run_dir = self.settings().location.runroot.join("containers").join(&container.id);
-            let state = berth_runtime::state(&store.container_dir(&container.id), &run_dir)?;
-            let is_running = state.is_some_and(|s| matches!(s.status, Status::Running | Status::Paused));
+            let is_running = self.is_running(&container.id)?;
             users.push(User { id: container.id, is_running });
         }
         users.sort_by_key(|user| !user.is_running);
         Ok(users)
+    }
+
+    /// Whether a container has processes.
+    pub(crate) fn is_running(&self, id: &str) -> Result<bool> {
+        let run_dir = self.settings().location.runroot.join("containers").join(id);
+        let state = berth_runtime::state(&self.store()?.container_dir(id), &run_dir)?;
+        Ok(state.is_some_and(|state| matches!(state.status, Status::Running | Status::Paused)))
     }
 
     /// How many containers each image has.
