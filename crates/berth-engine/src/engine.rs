@@ -1,8 +1,9 @@
 //! [`Engine`]: the one struct whose methods are what berth can do.
 //!
-//! Not here: any verb; each topic has its file. Invariant: making an engine opens nothing; the store is
-//! opened when the first verb needs it.
+//! Not here: any verb; each topic has its file. Invariant: making an engine opens nothing; the store
+//! and the registry client are made when the first verb needs them.
 
+use berth_distribution::Client;
 use berth_oci::{Platform, Result};
 use berth_store::{KeepBlobs, Location, Store};
 use std::sync::OnceLock;
@@ -12,6 +13,8 @@ use std::sync::OnceLock;
 pub struct EngineSettings {
     /// Where images and containers live.
     pub location: Location,
+    /// How registries are spoken to.
+    pub registries: berth_distribution::Settings,
     /// How many layers move at once.
     pub jobs: usize,
     /// Whether compressed layers stay.
@@ -21,17 +24,17 @@ pub struct EngineSettings {
 }
 
 /// Everything berth can do.
-#[derive(Debug)]
 pub struct Engine {
     settings: EngineSettings,
     store: OnceLock<Store>,
+    client: OnceLock<Client>,
 }
 
 impl Engine {
     /// An engine that knows what `settings` say.
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
-        Self { settings, store: OnceLock::new() }
+        Self { settings, store: OnceLock::new(), client: OnceLock::new() }
     }
 
     /// What it was told.
@@ -50,5 +53,10 @@ impl Engine {
         }
         let store = Store::open(&self.settings.location)?;
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The registry client, made at the first call.
+    pub fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(self.settings.registries.clone()))
     }
 }

@@ -7,9 +7,16 @@ mod engine;
 mod images;
 mod matching;
 pub mod process;
+mod registry;
 pub mod runtime_spec;
 pub mod spec;
+mod usage;
 
 pub use engine::{Engine, EngineSettings};
-pub use images::{HistoryEntry, ImageDetails, ImageFilter, Removal, RemoveOptions};
+pub use images::{
+    HistoryEntry, ImageDetails, ImageFilter, PruneOptions, Pruned, Pulled, Pushed, Removal, RemoveOptions,
+    is_missing_tag,
+};
 pub use matching::{LabelFilter, glob};
+pub use registry::SearchFilter;
+pub use usage::{Usage, UsageTotal};

@@ -21,7 +21,13 @@ impl Engine {
     ///
     /// # Errors
     /// The registry has no search, or cannot be reached.
-    pub fn search(&self, registry: &str, term: &str, limit: usize, filter: &SearchFilter) -> Result<Vec<SearchResult>> {
+    pub fn search(
+        &self,
+        registry: &str,
+        term: &str,
+        limit: usize,
+        filter: &SearchFilter,
+    ) -> Result<Vec<SearchResult>> {
         let mut found = self.client().search(registry, term, limit)?;
         found.retain(|result| filter.keeps(result));
         Ok(found)
@@ -34,7 +40,9 @@ impl Engine {
     pub fn login(&self, registry: &str, credential: Credential) -> Result<Kept> {
         let answer = self.client().login(registry, &credential)?;
         let kept = match (answer.identity_token, credential) {
-            (Some(token), Credential::Password { username, .. }) => Credential::IdentityToken { username, token },
+            (Some(token), Credential::Password { username, .. }) => {
+                Credential::IdentityToken { username, token }
+            }
             (_, credential) => credential,
         };
         self.client().credentials().store(registry, &kept)

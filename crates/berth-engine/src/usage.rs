@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use berth_oci::{Digest, Result};
-use berth_store::{CheckReport, ContainerRecord, DiskUsage, ImageRecord};
+use berth_store::{CheckOptions, CheckReport, ContainerRecord, DiskUsage, ImageRecord};
 use std::collections::{HashMap, HashSet};
 
 /// The disk's ledger with what it is about.
@@ -52,8 +52,8 @@ impl Engine {
     ///
     /// # Errors
     /// The store cannot be read. Damage is no error but part of the report.
-    pub fn check(&self, repair: bool, progress: &dyn berth_oci::Progress) -> Result<CheckReport> {
-        self.store()?.check(repair, progress)
+    pub fn check(&self, options: &CheckOptions) -> Result<CheckReport> {
+        self.store()?.check(options)
     }
 }
 

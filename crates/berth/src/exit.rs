@@ -67,6 +67,11 @@ impl Failure {
         &self.error
     }
 
+    /// Prints it while the command goes on with something else.
+    pub(crate) fn report(&self, persona: Persona) {
+        self.tell(persona);
+    }
+
     /// Prints it and answers the exit code.
     fn tell(&self, persona: Persona) -> i32 {
         terminal::complain(self.text(persona));

@@ -53,7 +53,7 @@ pub(crate) enum ProgressMode {
 
 const DEFAULT_ROOT: &str = "/var/lib/berth";
 const DEFAULT_RUNROOT: &str = "/run/berth";
-const DEFAULT_CONFIG: &str = "/etc/berth/config.json";
+const DEFAULT_CONFIG: &str = "/etc/berth/config.toml";
 
 /// Everything a command may want to know about where it runs.
 pub(crate) struct Settings {
@@ -71,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) default_platform: Option<String>,
     /// The configuration file's words.
     pub(crate) file: ConfigFile,
+    /// Where that file is, or would be.
+    pub(crate) config: PathBuf,
     /// The environment where a child (a credential helper) or a proxy setting needs it.
     pub(crate) environment: Environment,
 }
@@ -86,40 +88,45 @@ pub(crate) struct Environment {
     pub(crate) xdg_config_home: Option<PathBuf>,
     /// `REGISTRY_AUTH_FILE`, podman's.
     pub(crate) registry_auth_file: Option<PathBuf>,
-    /// `HTTP_PROXY`.
+    /// `HTTP_PROXY`, else `ALL_PROXY`.
     pub(crate) http_proxy: Option<String>,
-    /// `HTTPS_PROXY`.
+    /// `HTTPS_PROXY`, else `ALL_PROXY`.
     pub(crate) https_proxy: Option<String>,
-    /// `ALL_PROXY`.
-    pub(crate) all_proxy: Option<String>,
     /// `NO_PROXY`.
     pub(crate) no_proxy: Option<String>,
     /// `BERTH_FAULT`: where to kill ourselves, for crash tests.
     pub(crate) fault: Option<String>,
 }
 
-/// The configuration file: JSON, every field optional.
+/// The configuration file: TOML, every field optional. `[[mirror]]` tables are read by the registry client.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct ConfigFile {
     /// Where images and containers live.
-    #[serde(default)]
     pub(crate) root: Option<PathBuf>,
     /// Where mounts and sockets live.
-    #[serde(default)]
     pub(crate) runroot: Option<PathBuf>,
-    /// Mirrors by registry: `{"docker.io": ["https://mirror.example"]}`.
-    #[serde(default)]
-    pub(crate) mirrors: std::collections::BTreeMap<String, Vec<String>>,
     /// Registries without TLS, or with a certificate nobody signed.
     #[serde(default)]
     pub(crate) insecure_registries: Vec<String>,
     /// How many layers move at once.
-    #[serde(default)]
     pub(crate) max_concurrent_transfers: Option<usize>,
-    /// Whether compressed layers are kept: `auto`, `always` or `never`.
-    #[serde(default)]
-    pub(crate) keep_blobs: Option<String>,
+    /// Whether compressed layers are kept.
+    pub(crate) keep_blobs: Option<KeepBlobs>,
+    #[serde(default, rename = "mirror")]
+    _mirrors: Vec<serde::de::IgnoredAny>,
+}
+
+/// `keep-blobs`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeepBlobs {
+    /// Only where there is no registry to fetch them from again.
+    Auto,
+    /// They stay.
+    Always,
+    /// They do not.
+    Never,
 }
 
 impl Settings {
@@ -129,7 +136,7 @@ impl Settings {
     /// The configuration file that was asked for cannot be read or is wrong.
     pub(crate) fn read(persona: Persona, global: &Global) -> Result<Self> {
         let environment = read_environment();
-        let file = read_file(persona, global)?;
+        let (config, file) = read_file(persona, global)?;
         let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>, default: &str| {
             let chosen = flag.clone().or_else(|| variable_path(variable)).or_else(|| file.clone());
             let chosen = chosen.unwrap_or_else(|| PathBuf::from(default));
@@ -148,6 +155,7 @@ impl Settings {
             docker_config,
             default_platform: variable_text("DOCKER_DEFAULT_PLATFORM"),
             file,
+            config,
             environment,
         })
     }
@@ -165,33 +173,36 @@ fn refuse_remote_host(global: &Global) -> Result<()> {
         .hint("leave it out; to work elsewhere, run berth there (ssh HOST berth …)"))
 }
 
-fn read_file(persona: Persona, global: &Global) -> Result<ConfigFile> {
+fn read_file(persona: Persona, global: &Global) -> Result<(PathBuf, ConfigFile)> {
     // `docker --config` names a directory of docker's own.
     let flag = global.config.clone().filter(|_| persona == Persona::Berth);
     let (path, must_exist) = match flag.or_else(|| variable_path("BERTH_CONFIG")) {
         Some(path) => (path, true),
         None => (PathBuf::from(DEFAULT_CONFIG), false),
     };
-    let text = match std::fs::read(&path) {
+    let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(ConfigFile::default()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            return Ok((path, ConfigFile::default()));
+        }
         Err(e) => return Err(e).at(&path),
     };
-    serde_json::from_slice(&text)
-        .map_err(|e| Error::invalid(format!("the configuration file `{}` is wrong: {e}", path.display())))
+    let file = toml::from_str(&text)
+        .map_err(|e| Error::invalid(format!("the configuration file `{}` is wrong: {e}", path.display())))?;
+    Ok((path, file))
 }
 
 fn read_environment() -> Environment {
     // Programs agree on lower case first for proxies (curl ignores HTTP_PROXY for CGI's sake).
     let either = |lower: &str, upper: &str| variable_text(lower).or_else(|| variable_text(upper));
+    let all = either("all_proxy", "ALL_PROXY");
     Environment {
         home: variable_path("HOME").unwrap_or_else(|| PathBuf::from("/root")),
         xdg_runtime_dir: variable_path("XDG_RUNTIME_DIR"),
         xdg_config_home: variable_path("XDG_CONFIG_HOME"),
         registry_auth_file: variable_path("REGISTRY_AUTH_FILE"),
-        http_proxy: either("http_proxy", "HTTP_PROXY"),
-        https_proxy: either("https_proxy", "HTTPS_PROXY"),
-        all_proxy: either("all_proxy", "ALL_PROXY"),
+        http_proxy: either("http_proxy", "HTTP_PROXY").or_else(|| all.clone()),
+        https_proxy: either("https_proxy", "HTTPS_PROXY").or(all),
         no_proxy: either("no_proxy", "NO_PROXY"),
         fault: variable_text("BERTH_FAULT"),
     }

@@ -24,7 +24,12 @@ impl Engine {
     /// # Errors
     /// There is no such image, or not for that platform; the registry cannot be reached; the disk is full. What
     /// has arrived stays, and the next pull goes on from there.
-    pub fn pull(&self, reference: &Reference, platforms: &Platforms, progress: &dyn Progress) -> Result<Pulled> {
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platforms: &Platforms,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
         let store = self.store()?;
         let reference = reference.clone().or_latest();
         let before = store.target_of(&reference)?;

@@ -100,7 +100,8 @@ impl Engine {
 
 /// Errors that say that a layer's compressed form is nowhere to be had.
 fn may_recompress(error: &Error) -> bool {
-    error.message().contains("compressed bytes of layer") || error.message().contains("nobody knows where layer")
+    error.message().contains("compressed bytes of layer")
+        || error.message().contains("nobody knows where layer")
 }
 
 fn missing(reference: &Reference) -> Error {
@@ -109,7 +110,11 @@ fn missing(reference: &Reference) -> Error {
 }
 
 /// What is pushed: the whole image, or, where not all of an index is here, the one image that is.
-fn choose(store: &Store, record: &ImageRecord, platform: Option<&Platform>) -> Result<(Manifest, Option<String>)> {
+fn choose(
+    store: &Store,
+    record: &ImageRecord,
+    platform: Option<&Platform>,
+) -> Result<(Manifest, Option<String>)> {
     let root = store.manifest(&record.target)?;
     let is_partial = record.manifests.iter().any(|manifest| !manifest.available);
     match (root.index().is_some(), platform) {

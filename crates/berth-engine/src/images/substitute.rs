@@ -22,7 +22,8 @@ impl<'a> Substitute<'a> {
         let (image, diff_ids) = parts(store, manifest)?;
         let sizes = store.layer_sizes(&diff_ids)?;
         let layers = diff_ids.into_iter().zip(sizes);
-        let layers = layers.map(|(diff_id, size)| Descriptor::new(media_type::OCI_LAYER, diff_id, size)).collect();
+        let layers =
+            layers.map(|(diff_id, size)| Descriptor::new(media_type::OCI_LAYER, diff_id, size)).collect();
         Ok(Self { inner, root: with_layers(image, layers), made: HashMap::new() })
     }
 
@@ -45,11 +46,14 @@ impl<'a> Substitute<'a> {
 }
 
 fn parts<'m>(store: &Store, manifest: &'m Manifest) -> Result<(&'m ImageManifest, Vec<Digest>)> {
-    let image = manifest.image().ok_or_else(|| Error::invalid(format!("{} is no image", manifest.digest())))?;
+    let image =
+        manifest.image().ok_or_else(|| Error::invalid(format!("{} is no image", manifest.digest())))?;
     let diff_ids = store.config(manifest)?.1.rootfs.diff_ids;
     match diff_ids.len() == image.layers.len() {
         true => Ok((image, diff_ids)),
-        false => Err(Error::corrupt(format!("the config of {} counts its layers differently", manifest.digest()))),
+        false => {
+            Err(Error::corrupt(format!("the config of {} counts its layers differently", manifest.digest())))
+        }
     }
 }
 

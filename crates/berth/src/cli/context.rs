@@ -2,11 +2,13 @@
 //!
 //! Invariant: `berth version` opens no store and builds no HTTP client.
 
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
+use berth_distribution::{CredentialFiles, MirrorFiles, Proxies};
 use berth_engine::{Engine, EngineSettings};
 use berth_oci::{Platform, Result};
-use berth_store::Location;
+use berth_store::{KeepBlobs, Location};
 use std::cell::OnceCell;
+use std::path::PathBuf;
 
 /// What every command gets.
 pub(crate) struct Context {
@@ -38,9 +40,56 @@ impl Context {
         let platform = settings.default_platform.as_deref().map(str::parse).transpose()?;
         Ok(EngineSettings {
             location: Location { root: settings.root.clone(), runroot: settings.runroot.clone() },
+            registries: registries(settings),
             jobs: settings.file.max_concurrent_transfers.unwrap_or(JOBS),
+            keep_blobs: match settings.file.keep_blobs {
+                None | Some(settings::KeepBlobs::Auto) => KeepBlobs::Auto,
+                Some(settings::KeepBlobs::Always) => KeepBlobs::Always,
+                Some(settings::KeepBlobs::Never) => KeepBlobs::Never,
+            },
             platform: platform.unwrap_or_else(Platform::host),
         })
+    }
+}
+
+/// What the registry client has to be told of this machine.
+fn registries(settings: &Settings) -> berth_distribution::Settings {
+    let environment = &settings.environment;
+    let config_home = environment.xdg_config_home.clone().unwrap_or_else(|| environment.home.join(".config"));
+    let runtime_dir =
+        environment.xdg_runtime_dir.clone().unwrap_or_else(|| PathBuf::from("/run/containers/0"));
+    let podman = environment
+        .registry_auth_file
+        .clone()
+        .into_iter()
+        .chain([runtime_dir.join("containers/auth.json"), config_home.join("containers/auth.json")]);
+    berth_distribution::Settings {
+        proxies: Proxies {
+            http: environment.http_proxy.clone(),
+            https: environment.https_proxy.clone(),
+            no_proxy: environment.no_proxy.clone().unwrap_or_default(),
+        },
+        insecure: settings.file.insecure_registries.clone(),
+        certificate_directories: ["/etc/berth/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"]
+            .map(PathBuf::from)
+            .to_vec(),
+        mirrors: MirrorFiles {
+            own: Some(settings.config.clone()),
+            registries_conf: vec![
+                PathBuf::from("/etc/containers/registries.conf"),
+                PathBuf::from("/etc/containers/registries.conf.d"),
+            ],
+            daemon_json: Some(PathBuf::from("/etc/docker/daemon.json")),
+            hosts_directories: vec![
+                PathBuf::from("/etc/containerd/certs.d"),
+                PathBuf::from("/etc/docker/certs.d"),
+            ],
+        },
+        credentials: CredentialFiles {
+            docker_config: Some(settings.docker_config.join("config.json")),
+            podman: podman.collect(),
+        },
+        ..berth_distribution::Settings::default()
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod context;
 mod help;
+mod image;
+mod inspect;
 mod system;
 mod usage;
 
@@ -42,7 +44,7 @@ pub(crate) struct Global {
     /// Where mounts and sockets live until the next boot (BERTH_RUNROOT, /run/berth)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) runroot: Option<PathBuf>,
-    /// The configuration file (BERTH_CONFIG, /etc/berth/config.json)
+    /// The configuration file (BERTH_CONFIG, /etc/berth/config.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Refused: there is no daemon to connect to
@@ -67,6 +69,17 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the history of an image
+    History(image::history::Args),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::Command),
+    /// List images
+    Images(image::ls::Args),
+    /// Remove one or more images
+    Rmi(image::rm::Args),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(image::tag::Args),
     /// Show the version of berth
     Version(system::version::Args),
     /// Manage berth
@@ -98,6 +111,11 @@ fn tree(persona: Persona) -> clap::Command {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::History(args) => args.run(context),
+        Command::Image(command) => command.run(context),
+        Command::Images(args) => args.run(context),
+        Command::Rmi(args) => args.run(context),
+        Command::Tag(args) => args.run(context),
         Command::Version(args) => args.run(context),
         Command::System(command) => command.run(context),
     }

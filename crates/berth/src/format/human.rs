@@ -67,6 +67,14 @@ pub(crate) fn duration(seconds: i64) -> String {
     }
 }
 
+/// At most `width` characters; an ellipsis says that there were more.
+pub(crate) fn ellipsis(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(width - 1).chain(['…']).collect(),
+    }
+}
+
 /// Bytes from `512m`, `1.5GiB`, `1024`: units are powers of 1024 (docker's `RAMInBytes`).
 ///
 /// # Errors

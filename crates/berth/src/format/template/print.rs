@@ -69,9 +69,18 @@ fn write_json(value: &Value, out: &mut String) {
         Value::Map(map) => {
             write_sequence(out, ['{', '}'], map.entries.iter(), |(k, v), out| write_pair(k, v, out))
         }
-        Value::Object(object) => write_sequence(out, ['{', '}'], object.names().iter(), |name, out| {
-            write_pair(name, &object.field(name).unwrap_or(Value::Nil), out);
-        }),
+        Value::Object(object) => {
+            let start = out.len();
+            write_sequence(out, ['{', '}'], object.names().iter(), |name, out| {
+                write_pair(name, &object.field(name).unwrap_or(Value::Nil), out);
+            });
+            // Docker marshals its rows with Go's HTML escapes, and nothing else.
+            if object.type_name().is_some() {
+                let escaped =
+                    out[start..].replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+                out.replace_range(start.., &escaped);
+            }
+        }
     }
 }
 

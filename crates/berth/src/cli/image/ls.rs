@@ -1,0 +1,202 @@
+//! `berth images`.
+
+use super::tree;
+use crate::cli::Context;
+use crate::exit::{ClientSide, Exit, Outcome};
+use crate::filters::{self, Filter, Filters};
+use crate::format::table::{Column, Listing, Style};
+use crate::format::{human, time};
+use crate::terminal;
+use berth_engine::ImageFilter;
+use berth_oci::{Reference, Result};
+use berth_store::ImageRecord;
+use jiff::Timestamp;
+use std::rc::Rc;
+
+/// List images.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Show all images; none are hidden here
+    #[arg(short, long)]
+    all: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "FILTER", value_parser = filters::parse)]
+    filter: Vec<Filter>,
+    /// Format output using a Go template, 'table TEMPLATE' or 'json'
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    quiet: bool,
+    /// List the platforms of each image, too
+    #[arg(long)]
+    tree: bool,
+    /// Only images whose name matches
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    repository: Option<String>,
+}
+
+/// The filters of `images`, which `image prune` shares.
+pub(super) const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let now = Timestamp::now();
+        let filter = self.conditions(now)?;
+        if self.tree {
+            return tree::show(context, &filter);
+        }
+        let images = context.engine()?.images(&filter)?;
+        let rows = rows(images, &self, now);
+        terminal::print(LISTING.render(rows, &self.style()).client()?)?;
+        Ok(Exit::SUCCESS)
+    }
+
+    fn conditions(&self, now: Timestamp) -> Result<ImageFilter> {
+        let filters = Filters::new(&self.filter, FILTERS)?;
+        let mut filter = image_filter(&filters, now)?;
+        filter.references.extend(self.repository.clone());
+        Ok(filter)
+    }
+
+    fn style(&self) -> Style {
+        let table = match self.digests {
+            true => "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+            false => "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+        };
+        match self.format.as_deref() {
+            None | Some("" | "table") if self.quiet => Style::Raw("{{.ID}}".to_owned()),
+            format => Style::new(format, table),
+        }
+    }
+}
+
+/// Docker's filters as the engine's conditions.
+pub(super) fn image_filter(filters: &Filters, now: Timestamp) -> Result<ImageFilter> {
+    Ok(ImageFilter {
+        dangling: filters.flag("dangling")?,
+        labels: filters::labels(filters),
+        references: filters.values("reference").to_vec(),
+        before: filters.values("before").last().cloned(),
+        since: filters.values("since").last().cloned(),
+        until: filters.moment("until", now)?,
+    })
+}
+
+/// An image under one of its names.
+pub(crate) struct Row {
+    image: Rc<ImageRecord>,
+    repository: Option<String>,
+    tag: Option<String>,
+    digests: bool,
+    no_trunc: bool,
+    now: Timestamp,
+}
+
+const NONE: &str = "<none>";
+
+static LISTING: Listing<Row> = Listing {
+    type_name: "*formatter.imageContext",
+    columns: &[
+        Column { name: "ID", title: "IMAGE ID", value: |row| row.id().into() },
+        Column {
+            name: "Repository",
+            title: "REPOSITORY",
+            value: |row| row.repository.as_deref().unwrap_or(NONE).into(),
+        },
+        Column { name: "Tag", title: "TAG", value: |row| row.tag.as_deref().unwrap_or(NONE).into() },
+        Column { name: "Digest", title: "DIGEST", value: |row| row.digest().into() },
+        Column { name: "CreatedSince", title: "CREATED", value: |row| row.created(time::ago).into() },
+        Column {
+            name: "CreatedAt",
+            title: "CREATED AT",
+            value: |row| row.created(|moment, _| time::local(moment)).into(),
+        },
+        Column { name: "Size", title: "SIZE", value: |row| human::short_size(row.image.size).into() },
+        Column { name: "Containers", title: "CONTAINERS", value: |_| "N/A".into() },
+        Column { name: "VirtualSize", title: "SIZE", value: |row| human::size(row.image.size).into() },
+        Column { name: "SharedSize", title: "SHARED SIZE", value: |_| "N/A".into() },
+        Column { name: "UniqueSize", title: "UNIQUE SIZE", value: |_| "N/A".into() },
+    ],
+};
+
+impl Row {
+    fn id(&self) -> &str {
+        match self.no_trunc {
+            true => self.image.target.as_str(),
+            false => self.image.target.short(),
+        }
+    }
+
+    fn digest(&self) -> &str {
+        match self.digests && self.repository.is_some() {
+            true => self.image.target.as_str(),
+            false => NONE,
+        }
+    }
+
+    fn created(&self, show: fn(Timestamp, Timestamp) -> String) -> String {
+        self.image.created.map_or_else(|| "N/A".to_owned(), |moment| show(moment, self.now))
+    }
+}
+
+fn rows(images: Vec<ImageRecord>, args: &Args, now: Timestamp) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(images.len());
+    for image in images {
+        let image = Rc::new(image);
+        for (repository, tag) in shown_names(&image.names) {
+            let image = Rc::clone(&image);
+            rows.push(Row { image, repository, tag, digests: args.digests, no_trunc: args.no_trunc, now });
+        }
+    }
+    rows
+}
+
+/// Repository and tag of each row: tags, then repositories that are known by digest only, `<none>` if there is
+/// neither.
+pub(crate) fn shown_names(names: &[Reference]) -> Vec<(Option<String>, Option<String>)> {
+    let mut shown: Vec<(Option<String>, Option<String>)> = names
+        .iter()
+        .filter_map(|name| Some((Some(name.familiar_name()), Some(name.tag()?.to_owned()))))
+        .collect();
+    for name in names.iter().filter(|name| name.tag().is_none()) {
+        let repository = Some(name.familiar_name());
+        if shown.iter().all(|(known, _)| *known != repository) {
+            shown.push((repository, None));
+        }
+    }
+    if shown.is_empty() {
+        shown.push((None, None));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tag_has_a_row() {
+        let digest = "sha256:590a6e620af4a6f1f90e51d62e05f432d782323284c50b0a70feb8e75968fbfc";
+        let rows = |names: &[&str]| {
+            let names: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let shown = shown_names(&names).into_iter();
+            shown
+                .map(|(name, tag)| {
+                    format!("{}:{}", name.as_deref().unwrap_or("-"), tag.as_deref().unwrap_or("-"))
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&[]), ["-:-"]);
+        assert_eq!(rows(&["a:1", "a:2", "q.io/b:1"]), ["a:1", "a:2", "q.io/b:1"]);
+        assert_eq!(rows(&[&format!("a@{digest}")]), ["a:-"]);
+        assert_eq!(rows(&["a:1", &format!("a@{digest}"), &format!("b@{digest}")]), ["a:1", "b:-"]);
+    }
+}
