@@ -17,25 +17,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 use super::ledger::{Ledger, Record};
 use super::link::{INSIDE, Links, Pair};
 use super::nft::{Element, Ruleset, Tables, Transaction};
-use super::plan::{Mac, Network, NetworkPlan, Published};
+use super::plan::{Joined, Mac, Network, NetworkPlan};
 use super::{conntrack, foreign, reserve, sysctl};
 
-/// A container that is on its network.
+/// A container that is on its network, and what whoever stands beside it has to keep.
 #[derive(Debug)]
 pub struct Attached {
-    /// Its address.
-    pub ip: Ipv4Addr,
-    /// How many bits of it name the network.
-    pub prefix: u8,
-    /// Its hardware address.
-    pub mac: Mac,
-    /// The way out; none on an internal network.
-    pub gateway: Option<Ipv4Addr>,
-    /// The host's end of its connection.
-    pub interface: String,
-    /// Its published ports, each with the host's port it got.
-    pub ports: Vec<Published>,
-    /// Keeps other programs off those ports: to be kept open as long as the container runs.
+    /// Its place, as `inspect` and `ps` show it.
+    pub joined: Joined,
+    /// Keeps other programs off its ports: to be kept open as long as the container runs.
     pub held: Vec<OwnedFd>,
     /// What a person should know.
     pub notes: Vec<String>,
@@ -66,16 +56,16 @@ pub fn setup(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Attached> 
     site.ledger.enter(record.clone());
     site.ledger.save()?;
     let notes = site.install(network, &record, namespace).inspect_err(|_| site.withdraw(&record))?;
-    Ok(Attached {
+    let joined = Joined {
+        network: record.network,
         ip,
         prefix: network.subnet.prefix(),
         mac,
         gateway: gateway(network),
         interface: record.interface,
         ports: record.published,
-        held: held.into_iter().filter_map(|held| held.socket).collect(),
-        notes,
-    })
+    };
+    Ok(Attached { joined, held: held.into_iter().filter_map(|held| held.socket).collect(), notes })
 }
 
 /// Takes a container's address and ports back. Its interfaces go by themselves when its network namespace does,

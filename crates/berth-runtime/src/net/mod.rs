@@ -25,7 +25,7 @@ mod sysctl;
 mod tests;
 
 pub use attach::{Attached, cleanup, restore, setup, teardown, unplug};
-pub use plan::{Endpoint, Mac, Names, Network, NetworkPlan, Published};
+pub use plan::{Endpoint, Joined, Mac, Names, Network, NetworkPlan, Published};
 pub use port::{PortMapping, PortRange, Protocol};
 pub use site::{DEFAULT, NetworkOptions, Site};
 pub use subnet::Subnet;

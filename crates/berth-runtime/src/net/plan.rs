@@ -141,6 +141,36 @@ impl fmt::Display for Published {
     }
 }
 
+/// A container's place on a network, as it turned out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The network's name.
+    pub network: String,
+    /// The container's address.
+    pub ip: Ipv4Addr,
+    /// How many bits of it name the network.
+    pub prefix: u8,
+    /// The container's hardware address.
+    pub mac: Mac,
+    /// The way out; none on an internal network.
+    pub gateway: Option<Ipv4Addr>,
+    /// The host's end of its connection.
+    pub interface: String,
+    /// Its published ports, each with the host's port it got.
+    pub ports: Vec<Published>,
+}
+
+impl Joined {
+    /// The line of the container's `/etc/hosts` that names itself; `domain` is empty for most.
+    #[must_use]
+    pub fn hosts_line(&self, hostname: &str, domain: &str) -> String {
+        match domain {
+            "" => format!("{}\t{hostname}\n", self.ip),
+            domain => format!("{}\t{hostname}.{domain} {hostname}\n", self.ip),
+        }
+    }
+}
+
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -227,6 +257,23 @@ mod tests {
         ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_place_survives_the_state_file_and_names_itself() {
+        let joined = Joined {
+            network: "bridge".into(),
+            ip: Ipv4Addr::new(172, 20, 0, 2),
+            prefix: 16,
+            mac: Mac::for_ip(Ipv4Addr::new(172, 20, 0, 2)),
+            gateway: None,
+            interface: "veth1".into(),
+            ports: Vec::new(),
+        };
+        let json = serde_json::to_string(&joined).unwrap();
+        assert_eq!(serde_json::from_str::<Joined>(&json).unwrap(), joined);
+        assert_eq!(joined.hosts_line("web", ""), "172.20.0.2\tweb\n");
+        assert_eq!(joined.hosts_line("web", "example.org"), "172.20.0.2\tweb.example.org web\n");
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn nothing_is_left_behind() {
         );
         teardown(&network, "web").unwrap();
         teardown(&network, "web").unwrap();
-        let interface = web.attached.interface.clone();
+        let interface = web.attached.joined.interface.clone();
         drop(web);
         until_gone(&interface);
         cleanup(&network).unwrap();
@@ -146,7 +146,7 @@ fn the_killed_leave_nothing_in_the_way() {
     lab(|lab| {
         let network = lab.network("one", "10.7.0.0/24");
         let web = lab.start(&network, "web", &["8080:80"]);
-        let (interface, ip) = (web.attached.interface.clone(), web.ip());
+        let (interface, ip) = (web.attached.joined.interface.clone(), web.ip());
         drop(web);
         until_gone(&interface);
         let blocker = lab.start(&network, "blocker", &[]);
@@ -255,7 +255,7 @@ fn many_at_once_share_nothing() {
         let mut addresses: Vec<_> = containers.iter().map(|container| container.ip()).collect();
         let mut ports: Vec<_> = containers
             .iter()
-            .flat_map(|container| &container.attached.ports)
+            .flat_map(|container| &container.attached.joined.ports)
             .map(|port| port.host_port)
             .collect();
         addresses.sort();

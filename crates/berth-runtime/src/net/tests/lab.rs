@@ -106,7 +106,7 @@ pub(super) fn plan(network: &Network, id: &str, ports: &[&str]) -> NetworkPlan {
 
 impl Container {
     pub(super) fn ip(&self) -> Ipv4Addr {
-        self.attached.ip
+        self.attached.joined.ip
     }
 
     /// A server inside, on every address it has.

@@ -105,9 +105,9 @@ fn ranges_and_ports_the_kernel_chooses() {
     lab(|lab| {
         let Scene { web, other, .. } = scene(lab, &["8000-8001:80-81", "127.0.0.1::80", "82"]);
         let servers = [web.serve(80), web.serve(81), web.serve(82)];
-        let shown: Vec<_> = web.attached.ports.iter().map(ToString::to_string).collect();
+        let shown: Vec<_> = web.attached.joined.ports.iter().map(ToString::to_string).collect();
         assert_eq!(shown[..2], ["0.0.0.0:8000->80/tcp", "0.0.0.0:8001->81/tcp"]);
-        let (local, any) = (web.attached.ports[2].host_port, web.attached.ports[3].host_port);
+        let (local, any) = (web.attached.joined.ports[2].host_port, web.attached.joined.ports[3].host_port);
         assert_eq!(web.attached.held.len(), 4);
         for (namespace, to, server) in [
             (&lab.outside, (HOST, 8000), &servers[0]),
@@ -119,7 +119,7 @@ fn ranges_and_ports_the_kernel_chooses() {
         }
         talk((LOCAL, local), &servers[0]).unwrap();
         let more = lab.start(&lab.network("one", "10.7.0.0/24"), "more", &["8000-8005:80"]);
-        assert_eq!(more.attached.ports[0].host_port, 8002, "the first free one of the range");
+        assert_eq!(more.attached.joined.ports[0].host_port, 8002, "the first free one of the range");
     });
 }
 
@@ -165,7 +165,7 @@ fn an_internal_network_has_no_outside() {
         let (web, other) = (lab.start(&network, "web", &["8080:80"]), lab.start(&network, "other", &[]));
         let server = web.serve(80);
         within(&other.namespace, || talk((web.ip(), 80), &server)).unwrap();
-        assert!(web.attached.gateway.is_none());
+        assert!(web.attached.joined.gateway.is_none());
         assert!(within(&lab.outside, || silent((HOST, 8080))), "a way in");
         assert!(within(&web.namespace, || silent((OUTSIDE, 443))), "a way out");
     });
