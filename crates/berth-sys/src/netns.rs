@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, gettid, move_into_link_name_space, unshare_unsafe};
 
 /// The network namespace of the calling thread.
 pub fn current() -> io::Result<OwnedFd> {
@@ -42,11 +43,18 @@ pub fn within<T: Send>(
     })
 }
 
+/// When this returns, the thread is gone from the process in the kernel's eyes too, as it is not yet when `join`
+/// does: whoever clones the process next must find one thread.
 fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, work)?.join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    let told = || (gettid().as_raw_nonzero(), work());
+    let joined =
+        thread::scope(|scope| Ok::<_, io::Error>(thread::Builder::new().spawn_scoped(scope, told)?.join()))?;
+    let (number, result) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let task = format!("/proc/self/task/{number}");
+    while Path::new(&task).exists() {
+        thread::yield_now();
+    }
+    result
 }
 
 #[cfg(test)]
@@ -62,5 +70,14 @@ mod tests {
         assert_eq!(inside, fstat(&fresh).unwrap().st_ino);
         assert_ne!(inside, before);
         assert_eq!(fstat(current().unwrap()).unwrap().st_ino, before);
+    }
+
+    #[test]
+    fn the_thread_inside_is_gone_at_once() {
+        let fresh = create().unwrap();
+        for _ in 0..200 {
+            let inside = within(fresh.as_fd(), || Ok(gettid().as_raw_nonzero())).unwrap();
+            assert!(!Path::new(&format!("/proc/self/task/{inside}")).exists());
+        }
     }
 }
