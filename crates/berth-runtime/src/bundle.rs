@@ -3,6 +3,7 @@
 //! Not here: any default that is Docker's business. Invariant: a [`Bundle`] is complete: the monitor that gets it
 //! reads no other configuration.
 
+use crate::net::NetworkPlan;
 use jiff::Timestamp;
 use oci_spec::runtime::{Process, Spec};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,11 @@ pub struct Bundle {
     pub stdin: Stdin,
     /// Where its output is kept.
     pub log: Log,
+    /// The place on a network to connect it to; `None` leaves its namespace with loopback alone, or is the host's.
+    pub network: Option<NetworkPlan>,
+    /// The file that is bound to `/etc/hosts`: when the network has given the container an address, a line with it
+    /// and the host name is added before the program runs.
+    pub hosts: Option<PathBuf>,
     /// A command (program, then arguments) that removes the container after its exit, unless the connection that
     /// created it says it has done so itself: `--rm` survives the death of its caller.
     pub on_exit: Option<Vec<String>>,

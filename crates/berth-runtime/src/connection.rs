@@ -7,13 +7,14 @@ use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
 use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
+use berth_sys::mount::{Attributes, set_attributes};
 use berth_sys::spawn::{self, Handed};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -78,12 +79,28 @@ fn spawn_monitor(bundle: &Bundle, socket: &UnixStream, lock: &Lock) -> Result<()
         CString::new(bytes).map_err(|_| Error::invalid("a path or an id contains a zero byte"))
     };
     let arguments = [text(b"berth-monitor")?, text(MONITOR_ROLE.as_bytes())?, text(bundle.id.as_bytes())?];
+    let null = fs::File::options().read(true).write(true).open("/dev/null").at("/dev/null")?;
+    let program = read_only_copy(&bundle.exe)?;
     let handed = [
+        Handed { fd: null.as_fd(), number: 0 },
+        Handed { fd: null.as_fd(), number: 1 },
+        Handed { fd: null.as_fd(), number: 2 },
         Handed { fd: socket.as_fd(), number: CREATOR_FD },
         Handed { fd: lock.file().as_fd(), number: LOCK_FD },
     ];
-    spawn::detached(&text(bundle.exe.as_os_str().as_bytes())?, &arguments, &[], &handed)
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    spawn::detached(&text(path.as_bytes())?, &arguments, &[], &handed)
         .context(|| format!("cannot start the monitor `{}`", bundle.exe.display()))
+}
+
+/// The program on a read-only mount of its own: a container's process that gets hold of `/proc/…/exe` of a process
+/// of ours cannot write to it, whoever it is (CVE-2019-5736).
+fn read_only_copy(program: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(rustix::fs::CWD, program, flags).map_err(io::Error::from).at(program)?;
+    let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    set_attributes(&copy, read_only).at(program)?;
+    Ok(copy)
 }
 
 /// Where a container's monitor listens.
@@ -284,7 +301,6 @@ impl Write for Input {
 
 /// The address of a Unix socket has at most 107 bytes; a path through our own descriptor is always short enough.
 fn connect(run_dir: &Path) -> io::Result<UnixStream> {
-    use std::os::fd::AsRawFd;
     let dir = fs::File::open(run_dir)?;
     UnixStream::connect(socket_path(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd()))))
 }

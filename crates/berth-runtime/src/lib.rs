@@ -7,17 +7,23 @@
 mod bundle;
 mod cgroup;
 mod connection;
+mod init;
+pub mod log;
+mod monitor;
+mod mount;
 pub mod net;
 mod protocol;
 mod recovery;
 mod seccomp;
 mod state;
+mod user;
 mod validate;
 
 pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
 pub use cgroup::remove_parent;
 pub use connection::{Connection, Event, Input, create};
-pub use state::{State, Status, read as state};
+pub use state::{Address, State, Status, read as state};
+pub use user::{Identity, resolve_user};
 
 /// Docker's exit code for a container or exec that could not be started: 127 when there is no such program, 126 when
 /// it cannot be executed, 125 for anything else.
@@ -27,5 +33,15 @@ pub fn exit_code(error: &berth_oci::Error) -> i32 {
         berth_oci::Kind::NotFound => 127,
         berth_oci::Kind::Denied => 126,
         _ => 125,
+    }
+}
+
+/// The hidden roles of this program: call it first thing in `main`, with the program's arguments. `Some` is the status
+/// to exit with; `None` means that these are ordinary arguments.
+#[must_use]
+pub fn role(arguments: &[std::ffi::OsString]) -> Option<i32> {
+    match arguments.get(1)?.to_str()? {
+        connection::MONITOR_ROLE => Some(monitor::role()),
+        _ => None,
     }
 }

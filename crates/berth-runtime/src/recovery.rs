@@ -1,6 +1,7 @@
 //! What a container holds on this machine, written down before it holds it: whoever finds its monitor dead clears it.
 
 use crate::cgroup::Cgroup;
+use crate::net::{self, Network};
 use berth_oci::{AtPath, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -11,6 +12,8 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Recovery {
     pub(crate) cgroup: Cgroup,
+    /// The network, and the name under which the container is on it.
+    pub(crate) network: Option<(Network, String)>,
 }
 
 const NAME: &str = "recovery.json";
@@ -31,9 +34,18 @@ impl Recovery {
         fs::write(&path, serde_json::to_vec(self).expect("paths and numbers")).at(&path)
     }
 
+    /// There is nothing left to clear away.
+    pub(crate) fn forget(run_dir: &Path) -> io::Result<()> {
+        fs::remove_file(run_dir.join(NAME))
+    }
+
     /// Ends what still runs and gives back what was taken. May be done twice.
     pub(crate) fn clear_away(&self) -> Result<()> {
         self.cgroup.kill()?;
-        self.cgroup.remove()
+        let removed = self.cgroup.remove();
+        if let Some((network, container)) = &self.network {
+            net::teardown(network, container)?;
+        }
+        removed
     }
 }

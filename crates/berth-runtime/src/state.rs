@@ -5,6 +5,7 @@
 //! directory; it is taken before the first state is written and dies with the monitor. Invariant: a state that
 //! claims a live container is believed only while that lock is held; otherwise [`read`] repairs it.
 
+use crate::net::{Mac, Published};
 use crate::recovery::Recovery;
 use berth_oci::{AtPath, Error, Result};
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -44,10 +46,27 @@ pub struct State {
     pub exit_code: Option<i32>,
     /// The kernel killed something in it because memory ran out.
     pub oom_killed: bool,
+    /// Its address and published ports, while it has them.
+    pub network: Option<Address>,
     /// Why it could not be started, or why its end is not known exactly.
     pub error: Option<String>,
     /// The boot this was written in: numbers of processes mean nothing in another.
     boot_id: String,
+}
+
+/// A container's place on its network, as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// How many bits of it name the network.
+    pub prefix: u8,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// The way out; none on an internal network.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its published ports, each with the host's port it got.
+    pub ports: Vec<Published>,
 }
 
 impl State {
@@ -60,6 +79,7 @@ impl State {
             finished_at: None,
             exit_code: None,
             oom_killed: false,
+            network: None,
             error: None,
             boot_id: boot_id()?,
         })
@@ -111,6 +131,7 @@ fn lost() -> State {
         finished_at: None,
         exit_code: Some(255),
         oom_killed: false,
+        network: None,
         error: Some("the state of this container was lost when the machine stopped".into()),
         boot_id: String::new(),
     }
@@ -130,6 +151,7 @@ fn repair(dir: &Path, run_dir: &Path, _lock: &Lock) -> Result<State> {
     let started = state.started_at.is_some();
     state.status = Status::Exited;
     state.pid = None;
+    state.network = None;
     state.finished_at = Some(Timestamp::now());
     (state.exit_code, state.error) = match (same_boot, started) {
         (true, true) => {

@@ -19,6 +19,15 @@ pub(crate) fn bundle(bundle: &Bundle) -> Result<()> {
         return Err(Error::invalid("an overlay needs at least one lower directory"));
     }
     process(&bundle.spec)?;
+    let has_network = bundle
+        .spec
+        .linux()
+        .iter()
+        .flat_map(|l| l.namespaces().iter().flatten())
+        .any(|n| n.typ() == LinuxNamespaceType::Network && n.path().is_none());
+    if bundle.network.is_some() && !has_network {
+        return Err(Error::invalid("a container can be connected only in a network namespace of its own"));
+    }
     unsupported(&bundle.spec)
 }
 

@@ -6,7 +6,9 @@
 pub mod bpf;
 pub mod exec;
 pub mod file;
+pub mod inherited;
 pub mod interrupt;
+pub mod loopback;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

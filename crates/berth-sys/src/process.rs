@@ -23,7 +23,7 @@ pub enum Cloned {
 ///
 /// Refused in a process with several threads: the copy would hold locks of threads that do not exist in it.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
-    if threads()? != 1 {
+    if !is_single_threaded()? {
         return Err(io::Error::other("a process with several threads cannot be cloned safely"));
     }
     let mut pidfd: libc::c_int = -1;
@@ -72,6 +72,17 @@ const NAMESPACES: u64 = NEWTIME
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWCGROUP) as u64;
+
+/// A thread that was just joined may be counted for a moment longer: it gets a few chances to leave.
+fn is_single_threaded() -> io::Result<bool> {
+    for _ in 0..1000 {
+        if threads()? == 1 {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
 
 /// How many threads this process has: a directory's link count is two plus one per sub-directory.
 fn threads() -> io::Result<u64> {

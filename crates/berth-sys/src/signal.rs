@@ -53,3 +53,11 @@ pub fn restore_default_sigpipe() {
     // SAFETY: SIG_DFL is a valid disposition and no handler of ours is replaced.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
+
+/// The signal with this number, real-time ones included.
+#[must_use]
+pub fn numbered(number: i32) -> Option<rustix::process::Signal> {
+    // SAFETY: any number the kernel knows may be sent; the two or three that libc keeps for itself mean something to
+    // a process that uses this libc, and a container's program is not told to by us but by its user.
+    (1..=64).contains(&number).then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}

@@ -6,7 +6,7 @@
 use crate::{exec, signal};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 const STACK: usize = 64 * 1024;
 
@@ -72,8 +72,11 @@ pub fn detached(
     }
 }
 
+/// Ours, and the number it gets there.
+type Pairs = Vec<(c_int, c_int)>;
+
 /// Copies with numbers above every target, so that placing one cannot overwrite another.
-fn out_of_the_way(handed: &[Handed<'_>]) -> io::Result<(Vec<rustix::fd::OwnedFd>, Vec<(c_int, c_int)>)> {
+fn out_of_the_way(handed: &[Handed<'_>]) -> io::Result<(Vec<OwnedFd>, Pairs)> {
     let above = handed.iter().map(|h| h.number).max().unwrap_or(0) + 1;
     let owned =
         handed.iter().map(|h| rustix::io::fcntl_dupfd_cloexec(h.fd, above)).collect::<Result<Vec<_>, _>>()?;
@@ -126,6 +129,15 @@ fn become_program(prepared: &Prepared) -> c_int {
         if unsafe { libc::dup2(from, to) } == -1 {
             return errno();
         }
+    }
+    let first_unknown = (0..prepared.count).fold(3, |first, index| {
+        // SAFETY: as above.
+        let (_, to) = unsafe { *prepared.descriptors.add(index) };
+        first.max(to + 1)
+    });
+    // Descriptors that a careless shell left open for us are not for the new program.
+    if exec::close_on_exec_from(first_unknown.cast_unsigned()).is_err() {
+        return errno();
     }
     // This table of dispositions is our own (no CLONE_SIGHAND); after it no handler of the parent can run here.
     signal::reset_dispositions();

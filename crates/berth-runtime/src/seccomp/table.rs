@@ -21,14 +21,12 @@ pub(super) enum Family {
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
 impl Family {
-    #[cfg(target_arch = "x86_64")]
+    /// This machine's.
     pub(super) fn native() -> Self {
-        Self::X86
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    pub(super) fn native() -> Self {
-        Self::Arm
+        match std::env::consts::ARCH {
+            "aarch64" => Self::Arm,
+            _ => Self::X86,
+        }
     }
 
     pub(super) fn architectures(self) -> &'static [Arch] {
@@ -62,6 +60,10 @@ impl Arch {
         Some(if self == Self::X32 { number | X32_BIT } else { number })
     }
 }
+
+// No table, no filter: better no program for that machine than containers without one.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("berth has no table of system calls for this architecture");
 
 static TABLE: &[(&str, [i32; 5])] = include!("syscalls.in");
 

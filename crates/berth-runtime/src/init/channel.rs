@@ -1,0 +1,104 @@
+//! The conversation between a child and its monitor until the program runs: "ready", "go", and then silence, or
+//! what went wrong. The end of the channel without a fault means that `execve` has closed it.
+
+use crate::protocol::Fault;
+use berth_oci::{Context, Error, Result};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// What a child says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// All is prepared; the monitor's end of the terminal, if there is one, comes along.
+    Ready { warnings: Vec<String> },
+    /// It cannot go on.
+    Failed(Fault),
+}
+
+/// Longer messages than this do not occur: warnings and errors are lines.
+const LIMIT: usize = 64 * 1024;
+
+impl Channel {
+    /// The monitor's end and the child's. Packets, so that a message is whole or absent.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(io::Error::from)
+                .context(|| "cannot make a socket pair")?;
+        Ok((Self(ours), Self(theirs)))
+    }
+
+    /// Says something, with a descriptor or without.
+    pub(crate) fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let bytes = serde_json::to_vec(message)
+            .map_err(|e| Error::internal("cannot write a message").caused_by(e))?;
+        let bytes = &bytes[..bytes.len().min(LIMIT)];
+        let fds = fd.map(|fd| [fd]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if let Some(fds) = &fds {
+            control.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+            .map_err(io::Error::from)
+            .context(|| "the monitor does not listen")?;
+        Ok(())
+    }
+
+    /// What the other end says; `None` when it has closed.
+    pub(crate) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let mut bytes = vec![0; LIMIT];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received =
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+                .map_err(io::Error::from)
+                .context(|| "cannot hear the container's process")?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        let message = serde_json::from_slice(&bytes[..received.bytes])
+            .map_err(|e| Error::corrupt("the container's process sent something unreadable").caused_by(e))?;
+        let mut fds = control.drain().filter_map(|m| match m {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        Ok(Some((message, fds.next().and_then(|mut fds| fds.next()))))
+    }
+
+    /// The monitor's word that the program may run.
+    pub(crate) fn go(&self) -> Result<()> {
+        rustix::io::write(&self.0, b"go")
+            .map_err(io::Error::from)
+            .context(|| "the container's process has gone")?;
+        Ok(())
+    }
+
+    /// Waits for [`Self::go`].
+    pub(crate) fn wait_for_go(&self) -> Result<()> {
+        let mut bytes = [0; 8];
+        match rustix::io::read(&self.0, &mut bytes)
+            .map_err(io::Error::from)
+            .context(|| "cannot hear the monitor")?
+        {
+            0 => Err(Error::cancelled("the monitor has ended")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,166 @@
+//! Who the program will be: user, groups and capabilities.
+
+use crate::user::{Identity, resolve_user};
+use berth_oci::{Context, Error, Result};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_gid, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// The caller's word, or the specification's numbers.
+pub(super) fn resolve(root: BorrowedFd<'_>, user: Option<&str>, process: &Process) -> Result<Identity> {
+    let spec = process.user();
+    let mut identity = match user {
+        Some(text) => resolve_user(root, text)?,
+        None => {
+            let home = resolve_user(root, &spec.uid().to_string()).ok().and_then(|found| found.home);
+            Identity { uid: spec.uid(), gid: spec.gid(), groups: Vec::new(), home }
+        }
+    };
+    for gid in spec.additional_gids().iter().flatten() {
+        if !identity.groups.contains(gid) {
+            identity.groups.push(*gid);
+        }
+    }
+    Ok(identity)
+}
+
+/// Becomes that user with those capabilities. Afterwards there is no way back.
+pub(super) fn assume(identity: &Identity, capabilities: Option<&LinuxCapabilities>) -> Result<()> {
+    let none = LinuxCapabilities::default();
+    let wanted = capabilities.cloned().unwrap_or_else(|| empty(none));
+    let possible = possible();
+    limit_bounding(set_of(wanted.bounding()))?;
+    // Changing from root to another user clears the capabilities, unless they are to be kept for a moment.
+    step(set_keep_capabilities(true), "keep capabilities")?;
+    become_user(identity)?;
+    step(set_keep_capabilities(false), "keep capabilities")?;
+    let sets = CapabilitySets {
+        effective: set_of(wanted.effective()) & possible,
+        permitted: set_of(wanted.permitted()) & possible,
+        inheritable: set_of(wanted.inheritable()) & possible,
+    };
+    step(set_capabilities(None, sets), "set capabilities")?;
+    step(clear_ambient_capability_set(), "clear ambient capabilities")?;
+    for capability in (set_of(wanted.ambient()) & possible).iter() {
+        step(configure_capability_in_ambient_set(capability, true), "set ambient capabilities")?;
+    }
+    Ok(())
+}
+
+/// The specification's default set is not empty; ours is.
+fn empty(capabilities: LinuxCapabilities) -> LinuxCapabilities {
+    let mut capabilities = capabilities;
+    capabilities
+        .set_bounding(None)
+        .set_effective(None)
+        .set_inheritable(None)
+        .set_permitted(None)
+        .set_ambient(None);
+    capabilities
+}
+
+fn become_user(identity: &Identity) -> Result<()> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    step(set_thread_groups(&groups), "set supplementary groups")?;
+    step(set_thread_gid(gid), "set the group")?;
+    step(set_thread_res_gid(gid, gid, gid), "set the group")?;
+    step(set_thread_res_uid(uid, uid, uid), "set the user")
+}
+
+fn step(result: rustix::io::Result<()>, what: &str) -> Result<()> {
+    result.map_err(io::Error::from).map_err(|e| Error::internal(format!("cannot {what}")).caused_by(e))
+}
+
+fn limit_bounding(keep: CapabilitySet) -> Result<()> {
+    for capability in possible().iter().filter(|c| !keep.contains(*c)) {
+        remove_capability_from_bounding_set(capability)
+            .map_err(io::Error::from)
+            .context(|| "cannot limit capabilities")?;
+    }
+    Ok(())
+}
+
+/// What can be had at all: known to this kernel, and in our own bounding set.
+fn possible() -> CapabilitySet {
+    let all = (0..64).map(|bit| CapabilitySet::from_bits_retain(1 << bit));
+    all.take_while(|c| capability_is_in_bounding_set(*c).is_ok())
+        .filter(|c| capability_is_in_bounding_set(*c) == Ok(true))
+        .collect()
+}
+
+fn set_of(capabilities: &Option<Capabilities>) -> CapabilitySet {
+    capabilities.iter().flatten().map(|c| CapabilitySet::from_bits_retain(1 << number(*c))).collect()
+}
+
+/// The kernel's number.
+fn number(capability: Capability) -> u32 {
+    use Capability as C;
+    const ORDER: [C; 41] = [
+        C::Chown,
+        C::DacOverride,
+        C::DacReadSearch,
+        C::Fowner,
+        C::Fsetid,
+        C::Kill,
+        C::Setgid,
+        C::Setuid,
+        C::Setpcap,
+        C::LinuxImmutable,
+        C::NetBindService,
+        C::NetBroadcast,
+        C::NetAdmin,
+        C::NetRaw,
+        C::IpcLock,
+        C::IpcOwner,
+        C::SysModule,
+        C::SysRawio,
+        C::SysChroot,
+        C::SysPtrace,
+        C::SysPacct,
+        C::SysAdmin,
+        C::SysBoot,
+        C::SysNice,
+        C::SysResource,
+        C::SysTime,
+        C::SysTtyConfig,
+        C::Mknod,
+        C::Lease,
+        C::AuditWrite,
+        C::AuditControl,
+        C::Setfcap,
+        C::MacOverride,
+        C::MacAdmin,
+        C::Syslog,
+        C::WakeAlarm,
+        C::BlockSuspend,
+        C::AuditRead,
+        C::Perfmon,
+        C::Bpf,
+        C::CheckpointRestore,
+    ];
+    ORDER.iter().position(|c| *c == capability).expect("all 41 are in the list") as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_have_the_kernels_numbers() {
+        for (capability, expected) in [
+            (Capability::Chown, CapabilitySet::CHOWN),
+            (Capability::SysAdmin, CapabilitySet::SYS_ADMIN),
+            (Capability::Setfcap, CapabilitySet::SETFCAP),
+            (Capability::CheckpointRestore, CapabilitySet::CHECKPOINT_RESTORE),
+        ] {
+            assert_eq!(1 << number(capability), expected.bits(), "{capability:?}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the new process does between `clone3` and `execve`: the container's first process, or an exec's.
+//!
+//! The monitor has one thread, so the child is an ordinary process on a copy of its memory: it may allocate. Not
+//! here: anything the monitor does. Invariant: whatever goes wrong is told through the [`Channel`]; the program runs
+//! only with everything done that was asked.
+
+mod become_program;
+mod channel;
+mod container;
+mod exec;
+mod identity;
+mod limits;
+mod lookup;
+
+pub(crate) use channel::{Channel, Message};
+pub(crate) use container::{ContainerPlan, container};
+pub(crate) use exec::{ExecPlan, exec};
+
+use std::os::fd::OwnedFd;
+
+/// What becomes standard input, output and error.
+#[derive(Debug)]
+pub(crate) enum Stdio {
+    /// Three descriptors.
+    Pipes([OwnedFd; 3]),
+    /// A terminal, which the child opens in the container and sends to the monitor.
+    Terminal { rows: u16, columns: u16 },
+}

@@ -1,0 +1,195 @@
+//! What a monitor does when something is ready.
+
+use super::client::Client;
+use super::{CONTAINER, Monitor, Token};
+use crate::bundle::{Started, Stdin};
+use crate::init::Message;
+use crate::protocol::{Channel, Fault, Reply};
+use crate::state::{self, Status};
+use berth_oci::{Error, Result};
+use jiff::Timestamp;
+use rustix::event::PollFlags;
+use std::os::fd::OwnedFd;
+
+impl Monitor {
+    pub(super) fn handle(&mut self, token: Token, _flags: PollFlags) -> Result<()> {
+        match token {
+            Token::Listener => self.accept(),
+            Token::Receive(client) => self.receive(client),
+            Token::Flush(client) => self.flush(client),
+            Token::Init(process) => self.hear(process)?,
+            Token::Output(process, channel) => drop(self.read_output(process, channel)),
+            Token::Input(process) => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.write_stdin();
+                }
+            }
+            Token::Exit(process) => self.exited(process)?,
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let accepted = self.listener.as_ref().and_then(|listener| listener.accept().ok());
+        // A client that went away between connecting and being accepted is no event.
+        let client = accepted.and_then(|(socket, _)| Client::new(socket, false).ok());
+        if let Some(client) = client {
+            let number = self.number();
+            self.clients.insert(number, client);
+        }
+    }
+
+    pub(super) fn flush(&mut self, client: u32) {
+        if self.clients.get_mut(&client).is_some_and(|c| !c.flush()) {
+            self.forget(client);
+        }
+    }
+
+    /// A client has gone: the standard input that was its own ends, for a container in "once" mode and for an exec.
+    pub(super) fn forget(&mut self, client: u32) {
+        self.clients.remove(&client);
+        for process in self.processes.values_mut() {
+            if process.stdin_owner == Some(client) && process.stdin_mode == Stdin::Once {
+                process.close_stdin();
+            }
+            if process.requester == Some(client) {
+                process.requester = None;
+            }
+        }
+    }
+
+    /// Queues a reply and sends what goes at once.
+    pub(super) fn answer(&mut self, client: u32, reply: &Reply) -> Result<()> {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.reply(reply)?;
+        }
+        self.flush(client);
+        Ok(())
+    }
+
+    /// What a starting process says.
+    pub(super) fn hear(&mut self, number: u32) -> Result<()> {
+        let Some(process) = self.processes.get_mut(&number) else { return Ok(()) };
+        let Some(channel) = &process.channel else { return Ok(()) };
+        match channel.receive() {
+            Ok(Some((Message::Ready { warnings }, terminal))) => self.ready(number, warnings, terminal),
+            Ok(Some((Message::Failed(fault), _))) => self.start_failed(number, fault.into()),
+            Ok(None) if process.is_ready => self.started(number),
+            Ok(None) => {
+                let error = Error::internal("the container's process ended before its program could start");
+                self.start_failed(number, error)
+            }
+            Err(error) => self.start_failed(number, error),
+        }
+    }
+
+    fn ready(&mut self, number: u32, warnings: Vec<String>, terminal: Option<OwnedFd>) -> Result<()> {
+        let Some(process) = self.processes.get_mut(&number) else { return Ok(()) };
+        process.is_ready = true;
+        process.warnings = warnings;
+        if let Some(terminal) = terminal {
+            process.set_terminal(terminal)?;
+        }
+        if number == CONTAINER { self.go_if_wanted() } else { Ok(()) }
+    }
+
+    /// Lets the container's program run when it is prepared and somebody has asked.
+    pub(super) fn go_if_wanted(&mut self) -> Result<()> {
+        let Some(process) = self.processes.get_mut(&CONTAINER) else { return Ok(()) };
+        match &process.channel {
+            Some(channel) if process.is_ready && process.requester.is_some() => match channel.go() {
+                Ok(()) => Ok(()),
+                Err(error) => self.start_failed(CONTAINER, error),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The channel has closed without a fault: the program runs.
+    fn started(&mut self, number: u32) -> Result<()> {
+        let Some(process) = self.processes.get_mut(&number) else { return Ok(()) };
+        process.channel = None;
+        let (pid, requester) = (process.pid, process.requester.take());
+        let mut warnings = std::mem::take(&mut process.warnings);
+        if number == CONTAINER {
+            warnings.extend(std::mem::take(&mut self.warnings));
+            self.state.status = Status::Running;
+            self.state.started_at = Some(Timestamp::now());
+            state::write(&self.bundle.dir, &self.state)?;
+        }
+        match requester {
+            Some(client) => self.answer(client, &Reply::Started(Started { pid, warnings })),
+            None => Ok(()),
+        }
+    }
+
+    fn start_failed(&mut self, number: u32, error: Error) -> Result<()> {
+        if number == CONTAINER {
+            return self.failed_to_start(error);
+        }
+        let Some(process) = self.processes.remove(&number) else { return Ok(()) };
+        // It has ended or is about to: it may have been caught in the middle of its preparation.
+        if process.signal(libc::SIGKILL).is_ok() {
+            process.reap()?;
+        }
+        match process.requester {
+            Some(client) => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.following = super::client::Following::default();
+                }
+                self.answer(client, &Reply::Failed(Fault::from(&error)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// One read of a stream into the log and to whoever watches; whether there may be more.
+    pub(super) fn read_output(&mut self, number: u32, channel: Channel) -> bool {
+        let mut bytes = [0; 32 * 1024];
+        let Some(process) = self.processes.get_mut(&number) else { return false };
+        let Some(at) = process.outputs.iter().position(|(c, _)| *c == channel) else { return false };
+        match rustix::io::read(&process.outputs[at].1, &mut bytes) {
+            Err(rustix::io::Errno::INTR) => return true,
+            Err(rustix::io::Errno::AGAIN) => return false,
+            // The end of a pipe is nothing to read, of a terminal EIO.
+            Ok(0) | Err(_) => {
+                process.outputs.remove(at);
+                return false;
+            }
+            Ok(length) => self.output(number, channel, &bytes[..length]),
+        }
+        true
+    }
+
+    fn output(&mut self, number: u32, channel: Channel, bytes: &[u8]) {
+        if number == CONTAINER
+            && let Some(log) = &mut self.log
+            && let Err(error) = log.write(channel, bytes)
+        {
+            // The container goes on without a log (a full disk); its state says so when it has ended.
+            self.state.error = Some(format!("the log is incomplete: {error}"));
+        }
+        let mut watching = Vec::new();
+        for (id, client) in &mut self.clients {
+            let streams = client.following.streams;
+            let wants = if channel == Channel::Stdout { streams.stdout } else { streams.stderr };
+            if client.following.process == Some(number) && wants {
+                client.data(channel, bytes);
+                watching.push(*id);
+            }
+        }
+        for client in watching {
+            self.flush(client);
+        }
+    }
+
+    fn exited(&mut self, number: u32) -> Result<()> {
+        // A program can run and end within one turn of the loop: hear first that it had started.
+        while self.processes.get(&number).is_some_and(|p| p.channel.is_some()) {
+            self.hear(number)?;
+        }
+        let Some(process) = self.processes.get(&number) else { return Ok(()) };
+        let code = process.reap()?;
+        if number == CONTAINER { self.finish(code) } else { self.exec_exited(number, code) }
+    }
+}

@@ -1,0 +1,151 @@
+//! The end: of an exec, of the container, of the monitor.
+
+use super::process::Process;
+use super::spawn::has_own_pid_namespace;
+use super::{CONTAINER, Monitor};
+use crate::bundle::Exit;
+use crate::connection::socket_path;
+use crate::protocol::{Fault, Reply};
+use crate::recovery::Recovery;
+use crate::state::{self, Status};
+use berth_oci::{Context, Error, Result};
+use jiff::Timestamp;
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+
+impl Monitor {
+    pub(super) fn exec_exited(&mut self, number: u32, code: i32) -> Result<()> {
+        self.drain(number);
+        self.processes.remove(&number);
+        self.tell_exit(number, &Exit { code, oom_killed: false, finished_at: Timestamp::now() })
+    }
+
+    /// The container's first process has ended with `code`.
+    pub(super) fn finish(&mut self, code: i32) -> Result<()> {
+        let mut troubles = Vec::new();
+        self.end_the_others(&mut troubles);
+        self.drain(CONTAINER);
+        self.processes.remove(&CONTAINER);
+        if let Some(mut log) = self.log.take()
+            && let Err(error) = log.finish()
+        {
+            troubles.push(format!("the log is incomplete: {error}"));
+        }
+        let exit = Exit { code, oom_killed: self.cgroup.oom_kills() > 0, finished_at: Timestamp::now() };
+        self.clear_away(&mut troubles);
+        self.state.oom_killed = exit.oom_killed;
+        self.write_end(code, exit.finished_at, troubles)?;
+        self.tell_exit(CONTAINER, &exit)?;
+        self.is_over = true;
+        Ok(())
+    }
+
+    /// It never ran. Whoever asks to start it hears why.
+    pub(super) fn failed_to_start(&mut self, error: Error) -> Result<()> {
+        let mut troubles = vec![error.to_string()];
+        let requester = self.processes.get_mut(&CONTAINER).and_then(|p| p.requester.take());
+        if let Some(process) = self.processes.remove(&CONTAINER) {
+            // It has ended, or waits for a word that will not come.
+            if process.signal(libc::SIGKILL).is_ok() {
+                process.reap()?;
+            }
+        }
+        self.clear_away(&mut troubles);
+        let code = match crate::exit_code(&error) {
+            125 => 128,
+            code => code,
+        };
+        self.write_end(code, Timestamp::now(), troubles)?;
+        match requester {
+            Some(client) => self.answer(client, &Reply::Failed(Fault::from(&error)))?,
+            None => self.failure = Some(error),
+        }
+        self.is_over = true;
+        Ok(())
+    }
+
+    /// Processes of a PID namespace of their own are dead by now; others are not.
+    fn end_the_others(&mut self, troubles: &mut Vec<String>) {
+        if !has_own_pid_namespace(self.bundle.spec.linux().as_ref())
+            && let Err(error) = self.cgroup.kill()
+        {
+            troubles.push(error.to_string());
+        }
+        let others: Vec<_> = self.processes.keys().copied().filter(|number| *number != CONTAINER).collect();
+        for number in others {
+            let code = self.processes.get(&number).map_or(Ok(137), Process::reap);
+            if let Err(error) = code.and_then(|code| self.exec_exited(number, code)) {
+                troubles.push(error.to_string());
+            }
+        }
+    }
+
+    /// What is to be cleared away, by us or by whoever finds us dead.
+    pub(super) fn recovery(&self) -> Recovery {
+        let network = self.bundle.network.as_ref().map(|p| (p.network.clone(), p.endpoint.container.clone()));
+        Recovery { cgroup: self.cgroup.clone(), network }
+    }
+
+    fn clear_away(&mut self, troubles: &mut Vec<String>) {
+        self.held_ports.clear();
+        self.state.network = None;
+        if let Err(error) = self.recovery().clear_away() {
+            troubles.push(error.to_string());
+        }
+        self.listener = None;
+        // Leftovers in the run directory are harmless: a socket nobody listens on, a note of what is gone.
+        drop(fs::remove_file(socket_path(&self.bundle.run_dir)));
+        drop(Recovery::forget(&self.bundle.run_dir));
+    }
+
+    fn write_end(&mut self, code: i32, at: Timestamp, troubles: Vec<String>) -> Result<()> {
+        self.state.status = Status::Exited;
+        self.state.pid = None;
+        self.state.exit_code = Some(code);
+        self.state.finished_at = Some(at);
+        let told = self.state.error.take().into_iter().chain(troubles).collect::<Vec<_>>();
+        self.state.error = Some(told.join("; ")).filter(|text| !text.is_empty());
+        state::write(&self.bundle.dir, &self.state)
+    }
+
+    /// What the process has written and nobody has read yet. It ends: whoever could write more is dead, or was left
+    /// behind by an exec, and then what is there now is what belongs to it.
+    fn drain(&mut self, number: u32) {
+        let channels: Vec<_> = self
+            .processes
+            .get(&number)
+            .map_or_else(Vec::new, |p| p.outputs.iter().map(|(c, _)| *c).collect());
+        for channel in channels {
+            let mut budget = 64;
+            while budget > 0 && self.read_output(number, channel) {
+                budget -= 1;
+            }
+        }
+    }
+
+    fn tell_exit(&mut self, number: u32, exit: &Exit) -> Result<()> {
+        let following = |c: &super::client::Client| c.following.process == Some(number) && c.following.exit;
+        let clients: Vec<_> = self.clients.iter().filter(|(_, c)| following(c)).map(|(id, _)| *id).collect();
+        for client in clients {
+            self.answer(client, &Reply::Exited(exit.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// The last act: the command that removes the container, if nobody has. Connections stay open across it, so that
+    /// their end tells clients that it is done.
+    pub(super) fn leave(self) -> Result<()> {
+        let Some(command) = self.bundle.on_exit.as_ref().filter(|_| !self.is_cleaned) else { return Ok(()) };
+        for client in self.clients.values() {
+            fcntl_setfd(&client.socket, FdFlags::empty()).map_err(io::Error::from)?;
+        }
+        let arguments = command.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>();
+        let arguments = arguments.map_err(|_| Error::invalid("an argument contains a zero byte"))?;
+        let Some(program) = arguments.first() else { return Ok(()) };
+        berth_sys::signal::reset().context(|| "cannot reset signals")?;
+        Err(berth_sys::exec::execve(program, &arguments, &[]))
+            .context(|| "cannot run the command that cleans up")
+    }
+}

@@ -1,0 +1,231 @@
+//! The process that stands beside a container: one per container, single-threaded, outliving whoever started it.
+//!
+//! It is the parent of the container's first process and of every exec, holds their pipes and terminals, writes the
+//! log, serves `ctl.sock`, and says on disk how it ended. Not here: restart policies, health checks, stop timeouts.
+//! Invariants: one loop, one `poll`, nothing in it waits for anybody; when the monitor dies, the kernel kills its
+//! children (parent death signal), and [`crate::state`] tells the truth about it.
+
+mod act;
+mod client;
+mod finish;
+mod network;
+mod process;
+mod serve;
+mod spawn;
+
+use crate::bundle::{Bundle, Log};
+use crate::cgroup::Cgroup;
+use crate::connection::{CREATOR_FD, LOCK_FD, socket_path};
+use crate::log::Writer;
+use crate::protocol::{self, Channel, HEADER, Request};
+use crate::seccomp::Filter;
+use crate::state::{Lock, State};
+use berth_oci::{AtPath, Context, Error, Result};
+use berth_sys::inherited;
+use client::Client;
+use process::Process;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// The container's first process among the processes.
+const CONTAINER: u32 = 0;
+
+/// Everything a monitor knows.
+#[derive(Debug)]
+struct Monitor {
+    bundle: Bundle,
+    /// Held until the end of this process.
+    _lock: Lock,
+    state: State,
+    listener: Option<UnixListener>,
+    clients: BTreeMap<u32, Client>,
+    processes: BTreeMap<u32, Process>,
+    next_number: u32,
+    cgroup: Cgroup,
+    filter: Option<Filter>,
+    log: Option<Writer>,
+    warnings: Vec<String>,
+    /// Keeps other programs off the published ports.
+    held_ports: Vec<OwnedFd>,
+    /// Why the container could not be started, for whoever asks to start it.
+    failure: Option<Error>,
+    /// The container has ended and everything is cleared away: only goodbyes are left.
+    is_over: bool,
+    /// The creator has removed the container itself.
+    is_cleaned: bool,
+}
+
+/// Something that `poll` found ready.
+#[derive(Clone, Copy, Debug)]
+enum Token {
+    Listener,
+    Receive(u32),
+    Flush(u32),
+    Init(u32),
+    Exit(u32),
+    Output(u32, Channel),
+    Input(u32),
+}
+
+/// The hidden role. Answers the exit status of the process.
+pub(crate) fn role() -> i32 {
+    match run() {
+        Ok(()) => 0,
+        // Nobody is there to be told: the state on disk says it, as soon as someone looks.
+        Err(_) => 1,
+    }
+}
+
+fn run() -> Result<()> {
+    let socket = UnixStream::from(inherited::take(CREATOR_FD).context(|| "no connection to the creator")?);
+    let lock = Lock::inherited(inherited::take(LOCK_FD).context(|| "no lock")?);
+    // Processes of the container can see us for a moment while an exec is on its way in: not dumpable means that
+    // they cannot open our descriptors, our memory or our program.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(io::Error::from)?;
+    rustix::thread::set_name(c"berth-monitor").map_err(io::Error::from)?;
+    let bundle = receive_bundle(&socket)?;
+    let mut monitor = Monitor::new(bundle, lock, socket)?;
+    if let Err(error) = monitor.launch() {
+        monitor.failed_to_start(error)?;
+    }
+    monitor.serve()?;
+    monitor.leave()
+}
+
+fn receive_bundle(mut socket: &UnixStream) -> Result<Bundle> {
+    let mut header = [0; HEADER];
+    socket.read_exact(&mut header).context(|| "the creator has gone")?;
+    let (channel, length) = protocol::parse_header(header)?;
+    let mut payload = vec![0; length];
+    socket.read_exact(&mut payload).context(|| "the creator has gone")?;
+    match (channel, protocol::decode(&payload)?) {
+        (Channel::Message, Request::Create(bundle)) => Ok(*bundle),
+        _ => Err(Error::corrupt("the creator did not send a bundle")),
+    }
+}
+
+impl Monitor {
+    fn new(bundle: Bundle, lock: Lock, creator: UnixStream) -> Result<Self> {
+        let creator = Client::new(creator, true).context(|| "cannot use the creator's socket")?;
+        Ok(Self {
+            listener: Some(listen(&bundle)?),
+            state: State::created()?,
+            clients: BTreeMap::from([(1, creator)]),
+            processes: BTreeMap::new(),
+            next_number: 2,
+            cgroup: Cgroup::default(),
+            filter: None,
+            log: None,
+            warnings: Vec::new(),
+            held_ports: Vec::new(),
+            failure: None,
+            is_over: false,
+            is_cleaned: false,
+            _lock: lock,
+            bundle,
+        })
+    }
+
+    fn open_log(&mut self) -> Result<()> {
+        if let Log::JsonFile { path, max_size, max_files } = &self.bundle.log {
+            self.log = Some(Writer::open(path.clone(), *max_size, *max_files)?);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> u32 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Until the container is over and every client has heard of it.
+    fn serve(&mut self) -> Result<()> {
+        while !self.is_over || self.clients.values().any(Client::has_outgoing) || self.is_awaiting_creator() {
+            for (token, flags) in self.poll()? {
+                self.handle(token, flags)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After the end the creator may say that it has removed the container; its going says that it will not.
+    fn is_awaiting_creator(&self) -> bool {
+        let creator = self.clients.values().any(|c| c.is_creator);
+        creator && !self.is_cleaned && (self.bundle.on_exit.is_some() || self.failure.is_some())
+    }
+
+    fn poll(&self) -> Result<Vec<(Token, PollFlags)>> {
+        let mut tokens = Vec::new();
+        let mut polled = Vec::new();
+        let mut add = |token, fd, flags| {
+            tokens.push(token);
+            polled.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        use std::os::fd::AsFd;
+        if let Some(listener) = &self.listener {
+            add(Token::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        for (number, process) in &self.processes {
+            if let Some(channel) = &process.channel {
+                add(Token::Init(*number), channel.as_fd(), PollFlags::IN);
+            }
+            if !self.is_watched_by_someone_behind(*number) {
+                for (channel, fd) in &process.outputs {
+                    add(Token::Output(*number, *channel), fd.as_fd(), PollFlags::IN);
+                }
+            }
+            if let Some(stdin) = process.wants_to_write() {
+                add(Token::Input(*number), stdin.as_fd(), PollFlags::OUT);
+            }
+            add(Token::Exit(*number), process.pidfd.as_fd(), PollFlags::IN);
+        }
+        for (number, client) in &self.clients {
+            if self.may_send(client) {
+                add(Token::Receive(*number), client.socket.as_fd(), PollFlags::IN);
+            }
+            if client.has_outgoing() {
+                add(Token::Flush(*number), client.socket.as_fd(), PollFlags::OUT);
+            }
+        }
+        loop {
+            match poll(&mut polled, None) {
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error)).context(|| "cannot wait for events"),
+            }
+        }
+        let ready = tokens.into_iter().zip(polled.iter().map(PollFd::revents));
+        Ok(ready.filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    fn is_watched_by_someone_behind(&self, process: u32) -> bool {
+        self.clients.values().any(|c| c.following.process == Some(process) && c.is_behind())
+    }
+
+    /// A client whose process does not read its standard input has to wait.
+    fn may_send(&self, client: &Client) -> bool {
+        let process = client.following.process.and_then(|number| self.processes.get(&number));
+        !process.is_some_and(Process::stdin_is_full)
+    }
+}
+
+/// Listens before the state says that there is somebody. The path may be too long for a socket's address: it is
+/// reached through a descriptor of its directory.
+fn listen(bundle: &Bundle) -> Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    let path = socket_path(&bundle.run_dir);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at(&path),
+        _ => {}
+    }
+    let dir = fs::File::open(&bundle.run_dir).at(&bundle.run_dir)?;
+    let short = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let listener = UnixListener::bind(socket_path(short.as_ref())).at(&path)?;
+    listener.set_nonblocking(true).at(&path)?;
+    Ok(listener)
+}

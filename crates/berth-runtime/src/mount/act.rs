@@ -1,0 +1,172 @@
+//! A planned mount, done: made detached, given its attributes, then put in its place.
+
+use super::in_root::{self, Missing};
+use super::plan::{Kind, MountPlan};
+use crate::cgroup::{Hierarchy, Version};
+use berth_oci::{Context, Error, Result};
+use berth_sys::mount::{Attributes, set_attributes};
+use rustix::fs::{CWD, FileType, fstat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What a mount of type `cgroup` shows.
+#[derive(Clone, Debug)]
+pub(crate) struct CgroupMounts {
+    /// Each hierarchy the container has a cgroup in, and that cgroup.
+    pub(crate) groups: Vec<(Hierarchy, PathBuf)>,
+    /// Whether the container has a cgroup namespace: then a fresh mount shows its own subtree.
+    pub(crate) namespaced: bool,
+}
+
+/// Mounts one plan under `root`.
+pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, cgroups: &CgroupMounts) -> Result<()> {
+    let what = || format!("cannot mount on `{}`", plan.target.display());
+    match &plan.kind {
+        Kind::Bind { source, recursive } => bind(root, plan, source, *recursive).context(what),
+        Kind::New { name, source, options } => {
+            new(root, plan, name, source.as_deref(), options).context(what)
+        }
+        Kind::Cgroup => cgroup(root, plan, cgroups).context(what),
+    }
+}
+
+fn bind(root: BorrowedFd<'_>, plan: &MountPlan, source: &Path, recursive: bool) -> Result<()> {
+    let tree = clone_tree(source, recursive).context(|| format!("cannot bind `{}`", source.display()))?;
+    let missing = missing_for(&tree)?;
+    finish(&tree, plan)?;
+    attach(&tree, &in_root::locate_or_make(root, &plan.target, missing)?)
+}
+
+/// A copy of the mount at a path of the host.
+pub(super) fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    Ok(open_tree(CWD, source, flags).map_err(io::Error::from)?)
+}
+
+/// A copy of the mount that a descriptor is at.
+pub(super) fn clone_at(at: impl AsFd, recursive: bool) -> Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    Ok(open_tree(at, c"", flags).map_err(io::Error::from)?)
+}
+
+pub(super) fn missing_for(mount: impl AsFd) -> Result<Missing> {
+    let stat = fstat(mount).map_err(io::Error::from)?;
+    Ok(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        Missing::Directory
+    } else {
+        Missing::File
+    })
+}
+
+fn new(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    name: &str,
+    source: Option<&str>,
+    options: &[(String, Option<String>)],
+) -> Result<()> {
+    let mount = make(name, source, options)?;
+    finish(&mount, plan)?;
+    let target = in_root::locate_or_make(root, &plan.target, Missing::Directory)?;
+    if ["proc", "sysfs"].contains(&name) {
+        // Masks and read-only paths are put on `/proc/…` later: it has to be there, not behind a link of the image.
+        in_root::locate_exactly(root, &plan.target).context(|| {
+            format!("`{}` in the image must be a directory, not a link", plan.target.display())
+        })?;
+    }
+    attach(&mount, &target)
+}
+
+/// A new instance of a file system, mounted nowhere yet.
+pub(crate) fn make(
+    name: &str,
+    source: Option<&str>,
+    options: &[(String, Option<String>)],
+) -> Result<OwnedFd> {
+    let instance = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from);
+    let instance = instance.context(|| format!("cannot make a file system of type `{name}`"))?;
+    if let Some(source) = source {
+        fsconfig_set_string(&instance, "source", source).map_err(io::Error::from)?;
+    }
+    for (key, value) in options {
+        let set = match value {
+            Some(value) => fsconfig_set_string(&instance, key, value),
+            None => fsconfig_set_flag(&instance, key),
+        };
+        set.map_err(io::Error::from).context(|| {
+            let value = value.as_ref().map_or(String::new(), |v| format!("={v}"));
+            format!("`{name}` does not accept the option `{key}{value}`")
+        })?;
+    }
+    fsconfig_create(&instance).map_err(io::Error::from).context(|| format!("cannot make a `{name}`"))?;
+    Ok(fsmount(&instance, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(io::Error::from)?)
+}
+
+/// Attributes and propagation, while nobody can see the mount.
+fn finish(mount: &OwnedFd, plan: &MountPlan) -> Result<()> {
+    let set =
+        |attributes| set_attributes(mount, attributes).context(|| "cannot set the attributes of a mount");
+    if plan.attributes != Attributes::default() {
+        set(plan.attributes)?;
+    }
+    if plan.read_only_recursive {
+        set(Attributes { set: libc::MOUNT_ATTR_RDONLY, recursive: true, ..Attributes::default() })?;
+    }
+    let wanted = if plan.propagation == 0 { libc::MS_PRIVATE | libc::MS_REC } else { plan.propagation };
+    let recursive = wanted & libc::MS_REC != 0;
+    set(Attributes { propagation: wanted & !libc::MS_REC, recursive, ..Attributes::default() })
+}
+
+/// Puts a detached mount on an open location.
+pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, c"", target, c"", flags).map_err(io::Error::from)?)
+}
+
+/// v2 alone: one mount. v1: a directory with one mount each, as everything inside expects to find it.
+fn cgroup(root: BorrowedFd<'_>, plan: &MountPlan, cgroups: &CgroupMounts) -> Result<()> {
+    if let [(hierarchy, group)] = &cgroups.groups[..]
+        && hierarchy.version == Version::V2
+    {
+        let mount = cgroup_mount(hierarchy, group, cgroups.namespaced)?;
+        finish(&mount, plan)?;
+        return attach(&mount, &in_root::locate_or_make(root, &plan.target, Missing::Directory)?);
+    }
+    let directory = make("tmpfs", Some("tmpfs"), &[("mode".into(), Some("755".into()))])?;
+    attach(&directory, &in_root::locate_or_make(root, &plan.target, Missing::Directory)?)?;
+    for (hierarchy, group) in &cgroups.groups {
+        let mount = cgroup_mount(hierarchy, group, cgroups.namespaced)?;
+        finish(&mount, plan)?;
+        place_below(&directory, &hierarchy.name(), &mount)?;
+    }
+    // Only now, because it may become read-only; older kernels mount only on what is attached itself.
+    finish(&directory, plan)
+}
+
+/// On a new directory of a mount.
+fn place_below(directory: &OwnedFd, name: &str, mount: &OwnedFd) -> Result<()> {
+    rustix::fs::mkdirat(directory, name, rustix::fs::Mode::from(0o755)).map_err(io::Error::from)?;
+    attach(mount, &in_root::locate(directory, Path::new(name))?)
+}
+
+fn cgroup_mount(hierarchy: &Hierarchy, group: &Path, namespaced: bool) -> Result<OwnedFd> {
+    match (namespaced, hierarchy.version) {
+        (false, _) => clone_tree(group, true),
+        (true, Version::V2) => make("cgroup2", Some("cgroup"), &[]),
+        (true, Version::V1) => {
+            let options: Vec<_> = hierarchy.controllers.iter().map(|c| (c.clone(), None)).collect();
+            if options.is_empty() {
+                return Err(Error::internal(format!("`{}` has no controllers", hierarchy.mount.display())));
+            }
+            make("cgroup", Some("cgroup"), &options)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Paths of a container, resolved by the kernel as if the container's root were `/`: no link leads out.
+
+use berth_oci::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// What to make when it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Directory,
+    File,
+}
+
+const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Opens a path inside `root` as a mere location (`O_PATH`).
+pub(crate) fn locate(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
+}
+
+/// The same, where no component may be a link: for the kernel's own file systems, which must be where they say.
+pub(crate) fn locate_exactly(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let resolve = INSIDE | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+/// Opens a path inside `root` for use.
+pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
+}
+
+/// [`locate`], making what is missing on the way, as root and with docker's modes.
+pub(crate) fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<OwnedFd> {
+    let root = root.as_fd();
+    match locate(root, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result.context(|| cannot_open(path)),
+    }
+    let (parent, name) = split(path)?;
+    let parent = make_directories(root, &parent)?;
+    let made = match missing {
+        Missing::Directory => mkdirat(&parent, &name, Mode::from(0o755)),
+        // EXCL never follows a link: a dangling one in the place of the file is an error, not a way out.
+        Missing::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, &name, flags, Mode::from(0o755)).map(drop)
+        }
+    };
+    match made {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(io::Error::from(error)).context(|| cannot_make(path)),
+    }
+    locate(root, path).context(|| cannot_open(path))
+}
+
+/// Makes a directory and those above it; answers the last one.
+pub(crate) fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    let root = root.as_fd();
+    let mut current = locate(root, Path::new("/")).context(|| cannot_open(path))?;
+    let mut so_far = PathBuf::from("/");
+    for component in path.components() {
+        let Component::Normal(name) = component else { continue };
+        match mkdirat(&current, name, Mode::from(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(io::Error::from(error)).context(|| cannot_make(path)),
+        }
+        so_far.push(name);
+        // From the root each time: a link on the way is followed inside the root, wherever it leads.
+        current = locate(root, &so_far).context(|| cannot_open(path))?;
+    }
+    Ok(current)
+}
+
+/// Parent and last name; `..` is refused, because resolving half a path by hand would have to interpret it.
+fn split(path: &Path) -> Result<(PathBuf, std::ffi::OsString)> {
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Err(Error::invalid(format!("`{}` in a container must not contain `..`", path.display())));
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent.into(), name.into())),
+        _ => Err(Error::invalid(format!("`{}` is not a path in a container", path.display()))),
+    }
+}
+
+fn cannot_open(path: &Path) -> String {
+    format!("cannot open `{}` in the container's root", path.display())
+}
+
+fn cannot_make(path: &Path) -> String {
+    format!("cannot make `{}` in the container's root", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    fn check(prepare: impl Fn(&Path, &Path), path: &str, expected: Result<&str, ()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&outside).unwrap();
+        prepare(&root, &outside);
+        let made = locate_or_make(File::open(&root).unwrap(), Path::new(path), Missing::Directory);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{path} reached the outside");
+        match expected {
+            Ok(there) => {
+                made.unwrap();
+                assert!(root.join(there).is_dir(), "{path}");
+            }
+            Err(()) => assert!(made.is_err(), "{path}"),
+        }
+    }
+
+    #[test]
+    fn no_link_leads_out() {
+        check(|_, _| (), "/a/b/c", Ok("a/b/c"));
+        check(|root, outside| symlink(outside, root.join("abs")).unwrap(), "/abs/x", Err(()));
+        check(|root, _| symlink("../outside", root.join("up")).unwrap(), "/up/x", Err(()));
+        check(|root, _| symlink("/", root.join("slash")).unwrap(), "/slash/x", Ok("x"));
+        check(|root, _| symlink("../../../../../../..", root.join("top")).unwrap(), "/top/x", Ok("x"));
+        check(
+            |root, outside| symlink(outside.join("x"), root.join("dangling")).unwrap(),
+            "/dangling",
+            Err(()),
+        );
+        check(|root, _| fs::create_dir(root.join("d")).unwrap(), "/d/../e", Err(()));
+        check(|root, _| symlink("/proc/self/root", root.join("magic")).unwrap(), "/magic/x", Err(()));
+    }
+
+    #[test]
+    fn the_kernels_file_systems_are_not_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", dir.path().join("proc")).unwrap();
+        let root = File::open(dir.path()).unwrap();
+        assert!(locate(&root, Path::new("/proc")).is_ok());
+        assert!(locate_exactly(&root, Path::new("/proc")).is_err());
+    }
+}

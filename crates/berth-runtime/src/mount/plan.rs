@@ -1,0 +1,195 @@
+//! The specification's mount, understood: what to make, with which attributes, where.
+
+use berth_oci::{Error, Result};
+use berth_sys::mount::Attributes;
+use oci_spec::runtime::Mount;
+use std::path::PathBuf;
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountPlan {
+    pub(crate) kind: Kind,
+    /// In the container.
+    pub(crate) target: PathBuf,
+    pub(crate) attributes: Attributes,
+    /// Set apart: a recursive change and a plain one are different calls.
+    pub(crate) read_only_recursive: bool,
+    /// `MS_SHARED`…, with `MS_REC` or not; 0 is the default, private and recursive.
+    pub(crate) propagation: u64,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file or directory of the host.
+    Bind { source: PathBuf, recursive: bool },
+    /// A new instance of a file system.
+    New { name: String, source: Option<String>, options: Vec<(String, Option<String>)> },
+    /// The container's own cgroups.
+    Cgroup,
+}
+
+/// What an option word does to the attributes: set, clear, and whether it excludes other times of access.
+struct Word(u64, u64);
+
+const RDONLY: u64 = 0x1;
+const NOSUID: u64 = 0x2;
+const NODEV: u64 = 0x4;
+const NOEXEC: u64 = 0x8;
+const ATIME_MASK: u64 = 0x70;
+const NOATIME: u64 = 0x10;
+const STRICTATIME: u64 = 0x20;
+const NODIRATIME: u64 = 0x80;
+const NOSYMFOLLOW: u64 = 0x20_0000;
+
+fn word(option: &str) -> Option<Word> {
+    Some(match option {
+        "ro" => Word(RDONLY, 0),
+        "rw" => Word(0, RDONLY),
+        "nosuid" => Word(NOSUID, 0),
+        "suid" => Word(0, NOSUID),
+        "nodev" => Word(NODEV, 0),
+        "dev" => Word(0, NODEV),
+        "noexec" => Word(NOEXEC, 0),
+        "exec" => Word(0, NOEXEC),
+        "noatime" => Word(NOATIME, ATIME_MASK),
+        "atime" | "relatime" | "nostrictatime" => Word(0, ATIME_MASK),
+        "strictatime" | "norelatime" => Word(STRICTATIME, ATIME_MASK),
+        "nodiratime" => Word(NODIRATIME, 0),
+        "diratime" => Word(0, NODIRATIME),
+        "nosymfollow" => Word(NOSYMFOLLOW, 0),
+        "symfollow" => Word(0, NOSYMFOLLOW),
+        _ => return None,
+    })
+}
+
+fn propagation(option: &str) -> Option<u64> {
+    let (recursive, option) = match option.strip_prefix('r') {
+        Some(rest) => (libc::MS_REC, rest),
+        None => (0, option),
+    };
+    let kind = match option {
+        "private" => libc::MS_PRIVATE,
+        "slave" => libc::MS_SLAVE,
+        "shared" => libc::MS_SHARED,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => return None,
+    };
+    Some(kind | recursive)
+}
+
+impl MountPlan {
+    /// Reads one entry of `mounts`.
+    pub(crate) fn new(mount: &Mount) -> Result<Self> {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let has = |word: &str| options.iter().any(|o| o == word);
+        let name = mount.typ().as_deref().unwrap_or("none");
+        let bind = name == "bind" || has("bind") || has("rbind");
+        let mut plan = Self {
+            kind: kind(mount, name, bind, has("rbind"))?,
+            target: mount.destination().clone(),
+            attributes: Attributes::default(),
+            read_only_recursive: has("rro"),
+            propagation: 0,
+        };
+        if !plan.target.is_absolute() {
+            return Err(Error::invalid(format!(
+                "the mount target `{}` is not absolute",
+                plan.target.display()
+            )));
+        }
+        for option in options {
+            plan.option(option)?;
+        }
+        Ok(plan)
+    }
+
+    fn option(&mut self, option: &str) -> Result<()> {
+        if let Some(Word(set, clear)) = word(option) {
+            self.attributes.set = self.attributes.set & !clear & !set | set;
+            self.attributes.clear = (self.attributes.clear | clear) & !set | (clear & ATIME_MASK);
+            return Ok(());
+        }
+        if let Some(bits) = propagation(option) {
+            self.propagation = bits;
+            return Ok(());
+        }
+        match (&mut self.kind, option) {
+            (_, "bind" | "rbind" | "rro" | "defaults") => Ok(()),
+            (Kind::New { options, .. }, _) => {
+                let (key, value) = match option.split_once('=') {
+                    Some((key, value)) => (key, Some(value.to_owned())),
+                    None => (option, None),
+                };
+                options.push((key.to_owned(), value));
+                Ok(())
+            }
+            _ => Err(Error::invalid(format!(
+                "the mount on `{}` has the unknown option `{option}`",
+                self.target.display()
+            ))),
+        }
+    }
+}
+
+fn kind(mount: &Mount, name: &str, bind: bool, recursive: bool) -> Result<Kind> {
+    let source = mount.source().as_ref();
+    match (bind, name) {
+        (true, _) => match source {
+            Some(source) if source.is_absolute() => Ok(Kind::Bind { source: source.clone(), recursive }),
+            _ => Err(Error::invalid(format!(
+                "the bind mount on `{}` needs an absolute source",
+                mount.destination().display()
+            ))),
+        },
+        (false, "none") => {
+            Err(Error::invalid(format!("the mount on `{}` has no type", mount.destination().display())))
+        }
+        (false, "cgroup" | "cgroup2") => Ok(Kind::Cgroup),
+        (false, name) => Ok(Kind::New {
+            name: name.into(),
+            source: source.map(|s| s.to_string_lossy().into_owned()),
+            options: Vec::new(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::MountBuilder;
+
+    fn plan(typ: &str, options: &[&str]) -> Result<MountPlan> {
+        let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
+        let builder = MountBuilder::default().destination("/t").source("/s").typ(typ).options(options);
+        MountPlan::new(&builder.build().unwrap())
+    }
+
+    #[test]
+    fn the_last_of_two_contrary_words_wins() {
+        for (options, set, clear) in [
+            (&["ro"][..], RDONLY, 0),
+            (&["ro", "rw"], 0, RDONLY),
+            (&["rw", "ro"], RDONLY, 0),
+            (&["nosuid", "noexec", "nodev", "ro"], RDONLY | NOSUID | NODEV | NOEXEC, 0),
+            (&["strictatime", "noatime"], NOATIME, ATIME_MASK),
+            (&["noatime", "atime"], 0, ATIME_MASK),
+        ] {
+            let plan = plan("bind", options).unwrap();
+            assert_eq!((plan.attributes.set, plan.attributes.clear), (set, clear), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_options_and_propagation() {
+        let tmpfs = plan("tmpfs", &["size=64k", "nosuid", "noswap"]).unwrap();
+        let options = vec![("size".into(), Some("64k".into())), ("noswap".into(), None)];
+        assert_eq!(tmpfs.kind, Kind::New { name: "tmpfs".into(), source: Some("/s".into()), options });
+        let bind = plan("none", &["rbind", "rshared", "rro"]).unwrap();
+        assert_eq!(bind.kind, Kind::Bind { source: "/s".into(), recursive: true });
+        assert_eq!(bind.propagation, libc::MS_SHARED | libc::MS_REC);
+        assert!(bind.read_only_recursive);
+        assert!(plan("bind", &["size=1"]).is_err());
+        assert!(plan("none", &[]).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! The root itself: an overlay or a directory, and entering it.
+
+use super::act::{attach, clone_tree};
+use super::in_root;
+use crate::bundle::RootfsMount;
+use berth_oci::{AtPath, Context, Error, Result};
+use berth_sys::mount::{Attributes, set_attributes};
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
+};
+use rustix::process::{fchdir, pivot_root};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Mounts the root on `target` in this mount namespace, which nothing outside sees.
+pub(crate) fn mount_rootfs(rootfs: &RootfsMount, target: &Path) -> Result<OwnedFd> {
+    // From the host to us, so that a host's unmount is not kept busy by our copy; never from us to the host.
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", flags)
+        .map_err(io::Error::from)
+        .context(|| "cannot detach the mounts from the host's")?;
+    let mount = match rootfs {
+        RootfsMount::Overlay { lowers, upper, work } => {
+            overlay(lowers, upper, work).context(|| "cannot mount the container's layers")?
+        }
+        RootfsMount::Directory { path } => clone_tree(path, true).at(path)?,
+    };
+    let private = Attributes { propagation: libc::MS_PRIVATE, recursive: true, ..Attributes::default() };
+    set_attributes(&mount, private).context(|| "cannot make the container's root private")?;
+    fs::create_dir_all(target).at(target)?;
+    let location = rustix::fs::openat(CWD, target, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
+        .map_err(io::Error::from)
+        .at(target)?;
+    attach(&mount, &location).at(target)?;
+    in_root::locate(&mount, Path::new("/")).context(|| "cannot open the container's root")
+}
+
+/// Layers one by one, so that neither their number nor the length or the characters of their paths matter.
+fn overlay(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let instance = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from)?;
+    let set = |key: &str, path: &Path| fsconfig_set_string(&instance, key, path).map_err(io::Error::from);
+    for lower in lowers {
+        set("lowerdir+", lower.as_ref()).map_err(old_kernel).at(lower)?;
+    }
+    set("upperdir", upper).at(upper)?;
+    set("workdir", work).at(work)?;
+    fsconfig_set_string(&instance, "source", "overlay").map_err(io::Error::from)?;
+    fsconfig_create(&instance).map_err(io::Error::from).at(upper)?;
+    Ok(fsmount(&instance, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(io::Error::from)?)
+}
+
+fn old_kernel(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => Error::unsupported("this kernel cannot mount layers one by one")
+            .hint("it needs Linux 6.7 or newer")
+            .into(),
+        _ => error,
+    }
+}
+
+/// Makes `root` the root of this process and forgets everything else.
+pub(crate) fn enter(root: &OwnedFd) -> Result<()> {
+    let doing = || "cannot enter the container's root";
+    fchdir(root).map_err(io::Error::from).context(doing)?;
+    // Root and old root on the same place: no directory for the old one is needed inside the image.
+    pivot_root(".", ".").map_err(io::Error::from).context(doing)?;
+    unmount(".", UnmountFlags::DETACH).map_err(io::Error::from).context(doing)?;
+    rustix::process::chdir("/").map_err(io::Error::from).context(doing)
+}
+
+/// The root itself, not what is mounted below it.
+pub(crate) fn root_read_only(root: &OwnedFd) -> Result<()> {
+    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    set_attributes(root, attributes).context(|| "cannot make the container's root read-only")
+}
