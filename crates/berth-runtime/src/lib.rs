@@ -22,7 +22,7 @@ mod validate;
 pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
 pub use cgroup::remove_parent;
 pub use connection::{Connection, Event, Input, create};
-pub use state::{Address, State, Status, read as state};
+pub use state::{State, Status, read as state};
 pub use user::{Identity, resolve_user};
 
 /// Docker's exit code for a container or exec that could not be started: 127 when there is no such program, 126 when

@@ -5,7 +5,7 @@
 //! directory; it is taken before the first state is written and dies with the monitor. Invariant: a state that
 //! claims a live container is believed only while that lock is held; otherwise [`read`] repairs it.
 
-use crate::net::{Mac, Published};
+use crate::net::Joined;
 use crate::recovery::Recovery;
 use berth_oci::{AtPath, Error, Result};
 use jiff::Timestamp;
@@ -13,7 +13,6 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -47,26 +46,11 @@ pub struct State {
     /// The kernel killed something in it because memory ran out.
     pub oom_killed: bool,
     /// Its address and published ports, while it has them.
-    pub network: Option<Address>,
+    pub network: Option<Joined>,
     /// Why it could not be started, or why its end is not known exactly.
     pub error: Option<String>,
     /// The boot this was written in: numbers of processes mean nothing in another.
     boot_id: String,
-}
-
-/// A container's place on its network, as it was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Address {
-    /// Its address.
-    pub ip: Ipv4Addr,
-    /// How many bits of it name the network.
-    pub prefix: u8,
-    /// Its hardware address.
-    pub mac: Mac,
-    /// The way out; none on an internal network.
-    pub gateway: Option<Ipv4Addr>,
-    /// Its published ports, each with the host's port it got.
-    pub ports: Vec<Published>,
 }
 
 impl State {

@@ -1,8 +1,7 @@
 //! Putting the container on its network, while its first process is preparing itself.
 
 use super::{CONTAINER, Monitor};
-use crate::net;
-use crate::state::Address;
+use crate::net::{self, Joined};
 use berth_oci::{AtPath, Result};
 use std::fs::File;
 use std::io::Write;
@@ -18,23 +17,15 @@ impl Monitor {
         let attached = net::setup(plan, namespace.as_fd())?;
         self.warnings.extend(attached.notes);
         self.held_ports = attached.held;
-        let address = Address {
-            ip: attached.ip,
-            prefix: attached.prefix,
-            mac: attached.mac,
-            gateway: attached.gateway,
-            ports: attached.ports,
-        };
-        self.add_to_hosts(&address)?;
-        self.state.network = Some(address);
+        self.add_to_hosts(&attached.joined)?;
+        self.state.network = Some(attached.joined);
         Ok(())
     }
 
-    fn add_to_hosts(&self, address: &Address) -> Result<()> {
-        let (Some(path), Some(name)) = (&self.bundle.hosts, self.bundle.spec.hostname()) else {
-            return Ok(());
-        };
-        let mut file = File::options().append(true).open(path).at(path)?;
-        writeln!(file, "{}\t{name}", address.ip).at(path)
+    fn add_to_hosts(&self, joined: &Joined) -> Result<()> {
+        let spec = &self.bundle.spec;
+        let (Some(path), Some(name)) = (&self.bundle.hosts, spec.hostname()) else { return Ok(()) };
+        let line = joined.hosts_line(name, spec.domainname().as_deref().unwrap_or_default());
+        File::options().append(true).open(path).and_then(|mut file| file.write_all(line.as_bytes())).at(path)
     }
 }
