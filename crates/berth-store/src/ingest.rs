@@ -11,6 +11,7 @@ use crate::layout::Location;
 use crate::lease::{Lease, Protected};
 use crate::locks::{self, Held, StoreLock};
 use crate::store::Store;
+use berth_oci::media_type::{self, Compression};
 use berth_oci::{AtPath, Blob, BlobState, Context, Descriptor, Digest, Result, Verified};
 use rusqlite::{Transaction, params};
 use std::fs;
@@ -18,24 +19,35 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What happens to the compressed bytes of a layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// They stay.
+    pub(crate) keep: bool,
+    /// They come over a network, and should not have to come twice.
+    pub(crate) resume: bool,
+}
+
 /// Smaller layers are fetched again rather than resumed.
 const RESUMABLE: u64 = 256 << 10;
 
 impl Store {
-    /// Takes a layer in; with `keep`, its compressed bytes, too.
-    pub(crate) fn ingest_layer(&self, blob: &Blob<'_>, keep: bool, lease: &Lease) -> Result<()> {
+    /// Takes a layer in.
+    pub(crate) fn ingest_layer(&self, blob: &Blob<'_>, arrival: Arrival, lease: &Lease) -> Result<()> {
         let descriptor = blob.descriptor();
+        let keep = arrival.keep && !is_plain(descriptor);
+        let with_partial = keep || (arrival.resume && descriptor.size > RESUMABLE);
         let lock = self.wait_for(blob, &descriptor.digest)?;
         if !self.has_layer(descriptor, keep, lease)? {
             let partial = self.inner.location.partial(&descriptor.digest);
-            if keep || descriptor.size > RESUMABLE {
+            if with_partial {
                 disk::make_directory(&self.inner.location.ingest())?;
             }
             let plan = IngestPlan {
                 expected: Some(descriptor),
                 diff_id: None,
                 temporary: &lease.directory()?,
-                partial: (keep || descriptor.size > RESUMABLE).then_some(&*partial),
+                partial: with_partial.then_some(&*partial),
                 keep_compressed: keep,
                 form: Form::Erofs,
                 bounds: Bounds::default(),
@@ -72,8 +84,7 @@ impl Store {
         };
         let mut layer = layer::ingest(&plan, &open)?;
         // Its blob is the tar itself: nothing has to be kept beside it, and nothing compressed again.
-        let descriptor =
-            Descriptor::new(berth_oci::media_type::OCI_LAYER, layer.diff_id.clone(), layer.tar_size);
+        let descriptor = Descriptor::new(media_type::OCI_LAYER, layer.diff_id.clone(), layer.tar_size);
         let diff_id = layer.diff_id.clone();
         layer.compressed = descriptor.clone();
         self.commit_layer(layer, lease)?;
@@ -102,7 +113,7 @@ impl Store {
             match layer_of(transaction, &descriptor.digest)? {
                 Some(layer) => {
                     lease.hold(transaction, &[Protected::Layer(&layer.diff_id)])?;
-                    Ok(is_kept || !keep)
+                    Ok(is_kept || !keep || is_plain(descriptor))
                 }
                 None => Ok(false),
             }
@@ -150,6 +161,11 @@ impl Store {
         drop((adding, lock));
         Ok(())
     }
+}
+
+/// Whether the blob of a layer is the layer itself, so that keeping it would be keeping it twice.
+fn is_plain(descriptor: &Descriptor) -> bool {
+    media_type::layer_compression(&descriptor.media_type) == Some(Compression::None)
 }
 
 /// What the rows of a layer will say.

@@ -21,6 +21,7 @@
 //! decided in one database transaction, under the shared store lock when files appear and under the exclusive one
 //! when they go.
 
+pub mod archives;
 mod assess;
 mod blobs;
 mod check;
@@ -31,6 +32,7 @@ mod erofs;
 pub mod fault;
 mod gc;
 mod images;
+mod import;
 mod ingest;
 pub mod layer;
 mod layout;
@@ -42,6 +44,7 @@ mod orphans;
 mod platforms;
 mod problem;
 mod recompress;
+mod rebuild;
 mod record;
 mod repair;
 mod resolve;
@@ -61,6 +64,7 @@ pub use lease::{Lease, Protected};
 pub use platforms::PlatformImage;
 pub use problem::{CheckReport, Fault, Problem};
 pub use recompress::Recompressed;
+pub use rebuild::Rebuilt;
 pub use record::{ImageRecord, ManifestRecord};
 pub use sink::{IngestOptions, KeepBlobs, StoreSink};
 pub use source::{OriginFallback, StoreSource};

@@ -5,6 +5,7 @@
 
 use crate::assess::{Assessment, Part};
 use crate::database::{Durability, moment, number};
+use crate::ingest::Arrival;
 use crate::lease::{Lease, Protected};
 use crate::names;
 use crate::store::Store;
@@ -33,12 +34,13 @@ pub struct IngestOptions {
 }
 
 impl IngestOptions {
-    fn keeps_blobs(&self) -> bool {
-        match self.keep_blobs {
+    fn arrival(&self) -> Arrival {
+        let keep = match self.keep_blobs {
             KeepBlobs::Always => true,
             KeepBlobs::Never => false,
             KeepBlobs::Auto => self.origin.is_none(),
-        }
+        };
+        Arrival { keep, resume: self.origin.is_some() }
     }
 }
 
@@ -82,7 +84,7 @@ impl Sink for StoreSink<'_> {
 
     fn put_blob(&self, blob: &Blob<'_>) -> Result<()> {
         match media_type::layer_compression(&blob.descriptor().media_type) {
-            Some(_) => self.store.ingest_layer(blob, self.options.keeps_blobs(), self.lease),
+            Some(_) => self.store.ingest_layer(blob, self.options.arrival(), self.lease),
             None => self.store.ingest_blob(blob, self.lease),
         }
     }
