@@ -114,9 +114,9 @@ pub(super) enum Pool {
 /// The first candidate, starting where `seed` says, that overlaps nothing in `taken`.
 pub(super) fn choose(pool: Pool, seed: u64, taken: &[Subnet]) -> Result<Subnet> {
     let free = |candidate: &Subnet| !taken.iter().any(|other| other.overlaps(*candidate));
-    let wide = (20..32).chain(17..20).map(|second| Subnet::around(Ipv4Addr::new(172, second, 0, 0), 16));
+    let mut wide = (20..32).chain(17..20).map(|second| Subnet::around(Ipv4Addr::new(172, second, 0, 0), 16));
     let found = match pool {
-        Pool::Wide => wide.filter(free).next(),
+        Pool::Wide => wide.find(free),
         Pool::Narrow => None,
     };
     found.or_else(|| narrow(seed).find(free)).ok_or_else(|| {
