@@ -98,7 +98,7 @@ fn tars(names: &[String], size: usize) -> Vec<Vec<u8>> {
 /// An image with a busybox that needs no libraries; `None` where this machine has none.
 pub(crate) fn busybox(command: &[&str]) -> Option<Image> {
     let program = std::fs::read("/bin/busybox").ok()?;
-    let is_static = !program.windows(8).any(|window| window == b"ld-linux");
+    let is_static = !wants_an_interpreter(&program);
     is_static.then(|| {
         let mut tar = Tar::default();
         tar.directory("bin");
@@ -108,6 +108,16 @@ pub(crate) fn busybox(command: &[&str]) -> Option<Image> {
         }
         Image::of(&[tar.finish()], command)
     })
+}
+
+/// Whether an ELF program has a `PT_INTERP` header: it needs a dynamic linker, and that its libraries.
+fn wants_an_interpreter(program: &[u8]) -> bool {
+    const PT_INTERP: [u8; 4] = [3, 0, 0, 0];
+    let number = |at: usize, length: usize| {
+        program[at..at + length].iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|header| program[headers + header * size..].starts_with(&PT_INTERP))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

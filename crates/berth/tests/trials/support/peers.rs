@@ -78,8 +78,12 @@ impl RealRegistry {
                 directory.path().join("data").display()
             );
             std::fs::write(&config, text).expect("the test's own directory");
-            let command =
-                Command::new("docker-registry").arg("serve").arg(&config).stderr(Stdio::piped()).spawn();
+            let command = Command::new("docker-registry")
+                .arg("serve")
+                .arg(&config)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn();
             let mut process = command.ok()?;
             if listens(&mut process) && TcpStream::connect(&host).is_ok() {
                 return Some(Self { host, process, _directory: directory });
