@@ -35,7 +35,7 @@ struct One {
 /// The failure that an unsuccessful answer is. `who` answered: "the registry".
 pub(crate) fn refusal(mut response: Response, who: &str) -> Failure {
     let retry_after = response.header("retry-after").and_then(|value| retry_after(value, Timestamp::now()));
-    let (kind, class) = sort(response.status);
+    let (kind, class) = sort(response.status, retry_after);
     let origin = response.url.origin().to_string();
     let status = response.status;
     let words = server_words(&mut response);
@@ -51,7 +51,7 @@ pub(crate) fn refusal(mut response: Response, who: &str) -> Failure {
     Failure { error, class, retry_after }
 }
 
-fn sort(status: u16) -> (Kind, FaultClass) {
+fn sort(status: u16, retry_after: Option<Duration>) -> (Kind, FaultClass) {
     match status {
         401 => (Kind::Unauthorized, FaultClass::Fatal),
         402 | 403 | 407 | 451 => (Kind::Denied, FaultClass::Fatal),
@@ -59,6 +59,7 @@ fn sort(status: u16) -> (Kind, FaultClass) {
         405 | 415 | 501 | 505 => (Kind::Unsupported, FaultClass::Fatal),
         409 => (Kind::Conflict, FaultClass::Fatal),
         408 => (Kind::Unavailable, FaultClass::Broken),
+        429 if retry_after.is_none() => (Kind::Unavailable, FaultClass::Limited),
         429 | 500 | 502..=504 | 506..=599 => (Kind::Unavailable, FaultClass::Busy),
         _ => (Kind::Invalid, FaultClass::Fatal),
     }

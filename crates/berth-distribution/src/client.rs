@@ -144,8 +144,7 @@ impl Client {
     /// # Errors
     /// The registry refuses it, or cannot be asked.
     pub fn login(&self, registry: &str, credential: &Credential) -> Result<LoggedIn> {
-        let registry = self.registry_named(registry)?.with_scopes(Scopes::default());
-        let registry = registry.with_credential(credential.clone());
+        let registry = self.registry_named(registry)?.with_credential(credential.clone());
         self.errand(|| login::check(&registry))
     }
 
@@ -184,6 +183,6 @@ impl Client {
         if with_host != host {
             registry.endpoint.authority = host.to_owned();
         }
-        Ok(registry)
+        Ok(registry.with_scopes(Scopes::default()))
     }
 }

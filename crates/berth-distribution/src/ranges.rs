@@ -99,7 +99,7 @@ fn work(registry: &Registry, descriptor: &Descriptor, queue: &Mutex<Receiver<Job
 
 /// The whole range, going on where a connection broke.
 fn fetch(registry: &Registry, descriptor: &Descriptor, start: u64, end: u64) -> Answer {
-    let mut bytes = Vec::with_capacity((end - start) as usize);
+    let mut bytes = Vec::with_capacity((end - start) as usize + 1);
     let mut tries = 0;
     loop {
         let failure = match fetch_some(registry, descriptor, start, end, &mut bytes) {
@@ -128,8 +128,15 @@ fn fetch_some(
     let path = format!("blobs/{}", descriptor.digest);
     let response = registry.ask(&path, |url| range_request(url, from, Some(end)))?;
     let response = partial(registry.expect(response)?, from, descriptor.size)?;
-    response.into_body().take(end - from).read_to_end(bytes).map_err(Failure::of_read)?;
-    Ok(())
+    // One byte more than we want: only a body that was read to its end gives its connection back.
+    response.into_body().take(end - from + 1).read_to_end(bytes).map_err(Failure::of_read)?;
+    match bytes.len() as u64 <= end - start {
+        true => Ok(()),
+        false => Err(Failure::fatal(Error::invalid(format!(
+            "{} answered more than the range it was asked for",
+            registry.endpoint.authority
+        )))),
+    }
 }
 
 fn partial(response: Response, start: u64, size: u64) -> Result<Response, Failure> {

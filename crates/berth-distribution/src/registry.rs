@@ -118,12 +118,15 @@ impl Registry {
         let mut shown = self.shared.authorizer.in_advance(&identity)?;
         for _ in 0..CHALLENGES {
             request.url = home.clone();
-            let response = self.exchange(request, shown.as_deref())?;
+            let mut response = self.exchange(request, shown.as_deref())?;
             if response.status != 401 || !request.payload.is_repeatable() || !self.is_ours(&response.url) {
                 return Ok(response);
             }
             match self.shared.authorizer.challenged(&response, shown.as_deref(), &identity)? {
-                Some(next) => shown = Some(next),
+                Some(next) => {
+                    response.drain();
+                    shown = Some(next);
+                }
                 None => return Ok(response),
             }
         }

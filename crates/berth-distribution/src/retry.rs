@@ -11,6 +11,8 @@ use std::time::Duration;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A registry that wants to be left alone for longer is an error now; what has arrived is kept.
+const WORTH_WAITING: Duration = Duration::from_secs(120);
 /// Who waits wants to see that we are alive, and be able to stop us.
 const STEP: Duration = Duration::from_millis(500);
 
@@ -27,6 +29,15 @@ pub(crate) struct Pause {
     pub(crate) reason: String,
 }
 
+impl Pause {
+    /// A line for whoever waits, at the beginning and then every ten seconds.
+    pub(crate) fn line(&self, host: &str, left: Duration) -> Option<String> {
+        let is_due = left == self.wait || left.as_millis().is_multiple_of(10_000);
+        let seconds = left.as_secs_f64().ceil();
+        (is_due && !left.is_zero()).then(|| format!("{host}: {}; trying again in {seconds} s", self.reason))
+    }
+}
+
 impl<'a> Patience<'a> {
     pub(crate) fn new(settings: &'a Settings) -> Self {
         Self { settings, attempt: 0 }
@@ -40,7 +51,13 @@ impl<'a> Patience<'a> {
     /// The pause before the next try, or the error where there is none.
     pub(crate) fn after(&mut self, failure: Failure) -> Result<Pause> {
         self.attempt += 1;
-        if !failure.is_transient() || self.attempt >= self.settings.attempts {
+        // Docker Hub's limit lasts for hours: a few tries find out whether this one is of that kind.
+        let most = match failure.class {
+            FaultClass::Limited => self.settings.attempts.min(3),
+            _ => self.settings.attempts,
+        };
+        let is_too_long = failure.retry_after.is_some_and(|wait| wait > WORTH_WAITING);
+        if !failure.is_transient() || is_too_long || self.attempt >= most {
             return Err(failure.error);
         }
         Ok(self.pause(&failure))
@@ -131,5 +148,18 @@ mod tests {
             ..Failure::new(FaultClass::Busy, Error::unavailable("x"))
         };
         assert_eq!(patience.after(asked).unwrap().wait, Duration::from_secs(7));
+        let long = Failure {
+            retry_after: Some(Duration::from_secs(3000)),
+            ..Failure::new(FaultClass::Busy, Error::unavailable("toomanyrequests"))
+        };
+        assert_eq!(patience.after(long).err().unwrap().to_string(), "toomanyrequests");
+    }
+
+    #[test]
+    fn a_long_pause_is_counted_down() {
+        let pause = Pause { attempt: 1, wait: Duration::from_secs(25), reason: "busy".to_owned() };
+        let lines: Vec<String> =
+            (0..=50).rev().filter_map(|half| pause.line("h", Duration::from_millis(half * 500))).collect();
+        assert_eq!(lines, [25, 20, 10].map(|s| format!("h: busy; trying again in {s} s")));
     }
 }

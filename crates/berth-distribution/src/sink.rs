@@ -47,11 +47,7 @@ impl<'p> RegistrySink<'p> {
     }
 
     fn tell(&self, pause: &Pause, left: Duration) -> Result<()> {
-        if left.is_zero() || left != pause.wait {
-            return Ok(());
-        }
-        let (host, seconds) = (&self.registry.endpoint.authority, left.as_secs_f64().ceil());
-        let text = format!("{host}: {}; trying again in {seconds} s", pause.reason);
+        let Some(text) = pause.line(&self.registry.endpoint.authority, left) else { return Ok(()) };
         match self.progress.report(Event::Note(&text)).is_break() {
             true => Err(Error::cancelled("the transfer was stopped")),
             false => Ok(()),
@@ -62,6 +58,7 @@ impl<'p> RegistrySink<'p> {
     fn explain(&self, error: Error) -> Error {
         let name = self.reference.familiar_name();
         match error.kind() {
+            Kind::Denied if crate::tls::is_about_tls(&error) => error,
             Kind::Unauthorized | Kind::Denied => {
                 Error::new(error.kind(), format!("push access to {name} was denied"))
                     .caused_by(error)

@@ -141,13 +141,11 @@ impl<'p> RegistrySource<'p> {
         Err(Error::not_found(format!("no registry is configured for {}", self.reference.familiar())))
     }
 
-    /// Only a whole pause is worth a line.
     fn tell_pause(&self, registry: &Registry, pause: &Pause, left: Duration) -> Result<()> {
-        if left.is_zero() || left != pause.wait {
-            return Ok(());
+        match pause.line(&registry.endpoint.authority, left) {
+            Some(line) => self.note(&line),
+            None => Ok(()),
         }
-        let seconds = left.as_secs_f64().ceil();
-        self.note(&format!("{}: {}; trying again in {seconds} s", registry.endpoint.authority, pause.reason))
     }
 
     /// Says what was asked for, in docker's words.
@@ -155,7 +153,9 @@ impl<'p> RegistrySource<'p> {
         let name = self.reference.familiar_name();
         let hint = error.hint_text().map(str::to_owned);
         let explained = match error.kind() {
-            Kind::Unauthorized | Kind::Denied if !is_about_tls(&error) => Error::new(
+            // A certificate is no matter of passwords.
+            Kind::Denied if crate::tls::is_about_tls(&error) => return error,
+            Kind::Unauthorized | Kind::Denied => Error::new(
                 error.kind(),
                 format!(
                     "pull access denied for {name}, repository does not exist or may require 'docker login'"
@@ -173,11 +173,6 @@ impl<'p> RegistrySource<'p> {
             None => explained,
         }
     }
-}
-
-/// A denial by us, of their certificate, is no matter of passwords.
-fn is_about_tls(error: &Error) -> bool {
-    error.message().contains("://")
 }
 
 pub(crate) fn login_hint(registry: &Registry) -> String {

@@ -52,7 +52,7 @@ fn location(registry: &Registry, response: &Response) -> Result<Url, Failure> {
         (false, _) => Ok(next),
         // A registry behind a proxy that ends TLS often does not know how it is reached.
         (true, true) => Ok(Url::parse(&format!("{asked}{}", next.target()))?),
-        (true, false) => Err(Failure::fatal(Error::denied(format!(
+        (true, false) => Err(Failure::fatal(Error::invalid(format!(
             "{} wants the upload sent to {} in plain text",
             registry.endpoint.authority,
             next.shown()

@@ -105,7 +105,7 @@ impl Asking<'_> {
         let is_downgrade =
             self.registry.origin().scheme == Scheme::Https && realm.origin().scheme == Scheme::Http;
         match is_downgrade && self.credential.is_some() {
-            true => Err(Failure::fatal(Error::denied(format!(
+            true => Err(Failure::fatal(Error::invalid(format!(
                 "{} wants our password sent to {} in plain text",
                 self.registry.origin(),
                 realm.shown()

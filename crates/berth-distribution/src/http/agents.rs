@@ -70,7 +70,7 @@ impl Agents {
                 run(&agent, message.body(body).map_err(malformed)?, limits)
             }
         };
-        let (parts, body) = answer.map_err(|e| fault::of_ureq(e, origin))?.into_parts();
+        let (parts, body) = answer.map_err(|e| self.fault(e, origin))?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             url: request.url.clone(),
@@ -126,6 +126,14 @@ impl Agents {
                 Agent::with_parts(config, connector.chain(tls), resolver)
             }
         })
+    }
+
+    fn fault(&self, error: ureq::Error, origin: &Origin) -> Failure {
+        let failure = fault::of_ureq(error, origin);
+        match self.proxy(origin) {
+            Ok(Some(proxy)) => failure.through_proxy(&format!("{}:{}", proxy.host(), proxy.port())),
+            _ => failure,
+        }
     }
 
     fn proxy(&self, origin: &Origin) -> Result<Option<ureq::Proxy>> {

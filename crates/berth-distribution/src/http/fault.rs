@@ -3,7 +3,7 @@
 //! Not here: statuses, which are answers ([`answer`](crate::answer)).
 
 use super::Origin;
-use berth_oci::{Error, Kind};
+use berth_oci::{Context, Error, Kind};
 use std::io;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(crate) enum FaultClass {
     Broken,
     /// The server is overloaded or broken and says so: the same request may work later.
     Busy,
+    /// A limit is used up, and the server does not say until when.
+    Limited,
     /// An answer that will not change.
     Fatal,
 }
@@ -40,6 +42,20 @@ impl Failure {
         Self::new(FaultClass::Fatal, error)
     }
 
+    /// The same, told of a connection that goes through a proxy.
+    pub(super) fn through_proxy(self, proxy: &str) -> Self {
+        match self.class {
+            FaultClass::Unreachable => {
+                let doing = format!("cannot get through the proxy {proxy}");
+                Self {
+                    error: Err::<(), _>(self.error).context(|| doing).expect_err("it was an error"),
+                    ..self
+                }
+            }
+            _ => self,
+        }
+    }
+
     /// The failure behind an error that came out of a body's `read`.
     pub(crate) fn of_read(error: io::Error) -> Self {
         let error = Error::from(error);
@@ -52,7 +68,7 @@ impl Failure {
 
     /// Whether the same server may be asked the same again.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self.class, FaultClass::Broken | FaultClass::Busy)
+        matches!(self.class, FaultClass::Broken | FaultClass::Busy | FaultClass::Limited)
     }
 }
 

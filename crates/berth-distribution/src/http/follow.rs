@@ -21,12 +21,13 @@ pub(crate) fn follow(
     for _ in 0..=LIMIT {
         let is_home = request.url.origin() == first.origin();
         let foreign = TlsOptions::default();
-        let response =
+        let mut response =
             agents.send(request, authorization.filter(|_| is_home), if is_home { tls } else { &foreign })?;
         match target(&response, request)? {
             Some(next) => request.url = next,
             None => return Ok(response),
         }
+        response.drain();
         if request.url.origin() != first.origin() {
             // Headers that the configuration or a caller meant for one server are not for another.
             request.headers.retain(|(name, _)| is_harmless(name));
@@ -62,7 +63,7 @@ fn target(response: &Response, request: &Request<'_>) -> Result<Option<Url>, Fai
         .map_err(|e| Failure::fatal(Error::invalid(format!("{from} redirects to nowhere")).caused_by(e)))?;
     if request.url.origin().scheme == Scheme::Https && next.origin().scheme == Scheme::Http {
         return Err(Failure::fatal(
-            Error::denied(format!("{from} redirects from TLS to plain HTTP ({})", next.shown()))
+            Error::invalid(format!("{from} redirects from TLS to plain HTTP ({})", next.shown()))
                 .hint("the registry, or a proxy before it, is set up wrongly"),
         ));
     }

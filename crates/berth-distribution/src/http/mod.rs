@@ -22,6 +22,9 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 /// How much one read may bring; the library's buffer and ours.
 pub(crate) const BUFFER: usize = 256 << 10;
 
+/// A longer body costs more than another connection.
+const DRAIN_LIMIT: usize = 64 << 10;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -137,6 +140,11 @@ impl Response {
 
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Reads what is left of a short body that nobody wants, so that its connection can be used again.
+    pub(crate) fn drain(&mut self) {
+        self.beginning(DRAIN_LIMIT);
     }
 
     pub(crate) fn into_body(self) -> Body {

@@ -27,34 +27,46 @@ pub(crate) struct TlsOptions {
     pub(crate) identities: Vec<(PathBuf, PathBuf)>,
 }
 
-/// What a TLS failure means and what to do about it.
+/// What a TLS failure means and what to do about it; the failure itself stays the cause.
 pub(crate) fn explain(error: &rustls::Error, origin: &Origin) -> Error {
+    let (what, hint) = words(error, origin);
+    Error::denied(format!("{origin}: {what}")).caused_by(error.clone()).hint(hint)
+}
+
+/// Whether we refused the other side, or it refused us, before a word of HTTP was spoken.
+pub(crate) fn is_about_tls(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<rustls::Error>())
+}
+
+fn words(error: &rustls::Error, origin: &Origin) -> (String, String) {
     let host = origin.authority();
-    let denied = |what: &str| Error::denied(format!("{origin}: {what}"));
-    let trust = format!(
-        "put the certificate of its authority into /etc/docker/certs.d/{host}/ca.crt, or list `{host}` as insecure"
-    );
+    let directory = format!("/etc/docker/certs.d/{host}/");
+    let trust =
+        format!("put the certificate of its authority into {directory}ca.crt, or list `{host}` as insecure");
+    let clock = "check this machine's clock".to_owned();
+    let own = |what: &str, hint: String| (what.to_owned(), hint);
     match error {
         // A wrong signature is what an authority of the same name but another key looks like.
         rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
-            denied("its certificate is signed by an unknown authority").hint(trust)
+            own("its certificate is signed by an unknown authority", trust)
         }
         rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
-            denied("its certificate has expired")
-                .hint("renew it on the registry, and check this machine's clock")
+            own("its certificate has expired", format!("renew it on the registry, and {clock}"))
         }
         rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
-            denied("its certificate is not valid yet").hint("check this machine's clock")
+            own("its certificate is not valid yet", clock)
         }
-        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            denied(&format!("its certificate is not for `{}`", origin.host))
-                .hint("use the name that the certificate carries (subjectAltName)")
+        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => (
+            format!("its certificate is not for `{}`", origin.host),
+            "use the name that the certificate carries (subjectAltName)".to_owned(),
+        ),
+        rustls::Error::AlertReceived(_) => own(
+            "it refused our TLS",
+            format!("if it asks for a client certificate, put client.cert and client.key into {directory}"),
+        ),
+        rustls::Error::InvalidMessage(_) => {
+            own("it does not speak TLS", format!("if it speaks plain HTTP, list `{host}` as insecure"))
         }
-        rustls::Error::AlertReceived(alert) => denied(&format!("it refused our TLS ({alert:?})")).hint(format!(
-            "if it asks for a client certificate: client.cert and client.key in /etc/docker/certs.d/{host}/"
-        )),
-        rustls::Error::InvalidMessage(_) => denied("it does not speak TLS")
-            .hint(format!("if it speaks plain HTTP, list `{host}` as insecure")),
-        other => denied(&format!("TLS failed: {other}")).hint(trust),
+        _ => own("TLS failed", trust),
     }
 }

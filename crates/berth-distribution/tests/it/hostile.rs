@@ -108,6 +108,12 @@ fn wrong_answers_to_a_manifest_are_told() {
             "toomanyrequests: slow down (hint: http://127.0.0.1:",
             6,
         ),
+        (
+            Reply::json(429, r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"for hours"}]}"#),
+            Kind::Unavailable,
+            "for hours",
+            3,
+        ),
         (Reply::new(418, "teapot"), Kind::Invalid, "teapot", 1),
     ] {
         let (found, text, asked) = error_of(move |_| reply.clone());
@@ -324,6 +330,27 @@ fn a_redirected_blob_takes_no_password_along() {
 }
 
 #[test]
+fn one_connection_does_for_a_whole_pull() {
+    let image = Memory::image(1, &[1000, 300_000]);
+    let tokens = Server::start(|_| Reply::json(200, r#"{"token":"t"}"#));
+    let realm = format!(r#"Bearer realm="http://{}/""#, tokens.host());
+    let registry = Server::start(move |asked| match (asked.header("authorization"), asked.target.as_str()) {
+        (None, _) => Reply::json(401, r#"{"errors":[]}"#).header("WWW-Authenticate", realm.clone()),
+        (_, "/moved") => {
+            honest(&image, &Asked { target: "/v2/app/manifests/v1".to_owned(), ..asked.clone() })
+        }
+        (_, target) if target.contains("manifests") => Reply::new(307, "moved").header("Location", "/moved"),
+        _ => honest(&image, asked),
+    });
+    let client = quick();
+    let source = client.source(&reference(&registry.host(), "app:v1"), &Silent).unwrap();
+    for blob in source.root().unwrap().blobs() {
+        source.blob(blob, 0).unwrap().read_to_end(&mut Vec::new()).unwrap();
+    }
+    assert_eq!((registry.connections(), registry.asked().len()), (1, 3 + 3));
+}
+
+#[test]
 fn a_small_blob_may_come_with_its_descriptor() {
     let server = Server::start(|_| Reply::new(500, ""));
     let client = quick();
@@ -382,6 +409,8 @@ fn a_large_blob_comes_over_several_connections() {
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     assert!(found == image.blobs.lock().unwrap()[&layer.digest]);
     assert_eq!(server.body_bytes(), size as u64);
+    // One for the beginning, four in parallel, one in place of the broken one.
+    assert!(server.connections() <= 6, "{}", server.connections());
     assert!(server.most_open() <= 4 && count.load(Ordering::SeqCst) > 5);
 }
 

@@ -7,6 +7,7 @@ mod docker_registry;
 mod hostile;
 mod image;
 mod mirrors;
+mod proxy;
 mod push_pull;
 mod server;
 mod tls;

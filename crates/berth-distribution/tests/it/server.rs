@@ -101,6 +101,7 @@ struct Inner {
     body_bytes: AtomicU64,
     open: AtomicUsize,
     most_open: AtomicUsize,
+    connections: AtomicUsize,
     is_over: AtomicBool,
     over: (Mutex<bool>, Condvar),
 }
@@ -129,6 +130,7 @@ impl Server {
             body_bytes: AtomicU64::default(),
             open: AtomicUsize::default(),
             most_open: AtomicUsize::default(),
+            connections: AtomicUsize::default(),
             is_over: AtomicBool::default(),
             over: Default::default(),
         });
@@ -139,6 +141,7 @@ impl Server {
                     return;
                 }
                 let (shared, stream) = (shared.clone(), stream.unwrap());
+                shared.connections.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || shared.serve(stream));
             }
         });
@@ -162,6 +165,11 @@ impl Server {
     /// Bytes of bodies sent so far.
     pub(crate) fn body_bytes(&self) -> u64 {
         self.inner.body_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.inner.connections.load(Ordering::SeqCst)
     }
 
     /// The most requests answered at the same time.
