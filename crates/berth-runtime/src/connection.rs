@@ -54,7 +54,7 @@ pub struct Input(UnixStream);
 /// Makes a container ready: starts its monitor, which prepares everything up to the moment before `execve`.
 ///
 /// Does not wait for that: what goes wrong is the answer of [`Connection::start`]. If this connection closes before
-/// `start`, the container stays `Created` and anyone may start it.
+/// anyone has asked for the start, the container is ended and cleared away.
 pub fn create(bundle: &Bundle) -> Result<Connection> {
     crate::validate::bundle(bundle)?;
     let Some(lock) = Lock::try_take(&bundle.run_dir)? else {

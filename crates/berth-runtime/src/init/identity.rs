@@ -22,6 +22,11 @@ pub(super) fn resolve(root: BorrowedFd<'_>, user: Option<&str>, process: &Proces
             Identity { uid: spec.uid(), gid: spec.gid(), groups: Vec::new(), home }
         }
     };
+    // A group that is only the primary one could be left by a set-group-id program: it is in the list too, as docker
+    // has it since CVE-2022-36109.
+    if !identity.groups.contains(&identity.gid) {
+        identity.groups.insert(0, identity.gid);
+    }
     for gid in spec.additional_gids().iter().flatten() {
         if !identity.groups.contains(gid) {
             identity.groups.push(*gid);

@@ -47,7 +47,9 @@ impl Monitor {
 
     /// A client has gone: the standard input that was its own ends, for a container in "once" mode and for an exec.
     pub(super) fn forget(&mut self, client: u32) {
-        self.clients.remove(&client);
+        let gone = self.clients.remove(&client);
+        let is_unwanted = self.processes.get(&CONTAINER).is_some_and(|p| p.channel.is_some() && !p.is_wanted);
+        self.is_abandoned |= is_unwanted && gone.is_some_and(|client| client.is_creator);
         for process in self.processes.values_mut() {
             if process.stdin_owner == Some(client) && process.stdin_mode == Stdin::Once {
                 process.close_stdin();
@@ -97,7 +99,7 @@ impl Monitor {
     pub(super) fn go_if_wanted(&mut self) -> Result<()> {
         let Some(process) = self.processes.get_mut(&CONTAINER) else { return Ok(()) };
         match &process.channel {
-            Some(channel) if process.is_ready && process.requester.is_some() => match channel.go() {
+            Some(channel) if process.is_ready && process.is_wanted => match channel.go() {
                 Ok(()) => Ok(()),
                 Err(error) => self.start_failed(CONTAINER, error),
             },

@@ -19,7 +19,7 @@ impl Monitor {
     pub(super) fn exec_exited(&mut self, number: u32, code: i32) -> Result<()> {
         self.drain(number);
         self.processes.remove(&number);
-        self.tell_exit(number, &Exit { code, oom_killed: false, finished_at: Timestamp::now() })
+        self.tell_exit(number, &Exit { code, oom_killed: false, finished_at: Timestamp::now() }, None)
     }
 
     /// The container's first process has ended with `code`.
@@ -37,7 +37,7 @@ impl Monitor {
         self.clear_away(&mut troubles);
         self.state.oom_killed = exit.oom_killed;
         self.write_end(code, exit.finished_at, troubles)?;
-        self.tell_exit(CONTAINER, &exit)?;
+        self.tell_exit(CONTAINER, &exit, None)?;
         self.is_over = true;
         Ok(())
     }
@@ -57,7 +57,10 @@ impl Monitor {
             125 => 128,
             code => code,
         };
-        self.write_end(code, Timestamp::now(), troubles)?;
+        let at = Timestamp::now();
+        self.write_end(code, at, troubles)?;
+        let exit = Exit { code, oom_killed: false, finished_at: at };
+        self.tell_exit(CONTAINER, &exit, requester)?;
         match requester {
             Some(client) => self.answer(client, &Reply::Failed(Fault::from(&error)))?,
             None => self.failure = Some(error),
@@ -125,9 +128,15 @@ impl Monitor {
         }
     }
 
-    fn tell_exit(&mut self, number: u32, exit: &Exit) -> Result<()> {
+    /// Everyone who follows the process, but not who gets another answer anyway.
+    fn tell_exit(&mut self, number: u32, exit: &Exit, except: Option<u32>) -> Result<()> {
         let following = |c: &super::client::Client| c.following.process == Some(number) && c.following.exit;
-        let clients: Vec<_> = self.clients.iter().filter(|(_, c)| following(c)).map(|(id, _)| *id).collect();
+        let clients: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(id, c)| following(c) && Some(**id) != except)
+            .map(|(id, _)| *id)
+            .collect();
         for client in clients {
             self.answer(client, &Reply::Exited(exit.clone()))?;
         }

@@ -53,6 +53,8 @@ struct Monitor {
     held_ports: Vec<OwnedFd>,
     /// Why the container could not be started, for whoever asks to start it.
     failure: Option<Error>,
+    /// The creator went away before it, or anybody, asked for the start.
+    is_abandoned: bool,
     /// The container has ended and everything is cleared away: only goodbyes are left.
     is_over: bool,
     /// The creator has removed the container itself.
@@ -124,6 +126,7 @@ impl Monitor {
             warnings: Vec::new(),
             held_ports: Vec::new(),
             failure: None,
+            is_abandoned: false,
             is_over: false,
             is_cleaned: false,
             _lock: lock,
@@ -148,6 +151,9 @@ impl Monitor {
         while !self.is_over || self.clients.values().any(Client::has_outgoing) || self.is_awaiting_creator() {
             for (token, flags) in self.poll()? {
                 self.handle(token, flags)?;
+            }
+            if self.is_abandoned && !self.is_over {
+                self.failed_to_start(Error::cancelled("the start of this container was broken off"))?;
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ pub(super) struct Process {
     pub(super) channel: Option<InitChannel>,
     /// Prepared and waiting for "go".
     pub(super) is_ready: bool,
+    /// Somebody has asked for the start, and may have gone since.
+    pub(super) is_wanted: bool,
     /// Which client wants to know whether it started.
     pub(super) requester: Option<u32>,
     pub(super) warnings: Vec<String>,
@@ -78,6 +80,7 @@ impl Process {
             pidfd,
             channel: Some(channel),
             is_ready: false,
+            is_wanted: false,
             requester: None,
             warnings: Vec::new(),
             stdin_mode: stdin,

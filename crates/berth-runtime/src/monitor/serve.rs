@@ -88,7 +88,8 @@ impl Monitor {
             return Err(error);
         }
         match self.processes.get_mut(&CONTAINER) {
-            Some(process) if process.channel.is_some() && process.requester.is_none() => {
+            Some(process) if process.channel.is_some() && !process.is_wanted => {
+                process.is_wanted = true;
                 process.requester = Some(client);
                 self.go_if_wanted()
             }

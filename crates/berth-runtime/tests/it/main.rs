@@ -3,4 +3,10 @@
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
+mod confinement;
+mod execs;
+mod files;
+mod kills;
+mod limits;
 mod sandbox;
+mod streams;

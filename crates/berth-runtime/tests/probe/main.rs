@@ -12,9 +12,24 @@ fn main() -> std::process::ExitCode {
     if let Some(status) = berth_runtime::role(&arguments) {
         return std::process::ExitCode::from(status as u8);
     }
+    if arguments.get(1).is_some_and(|a| a == "start") {
+        start(arguments[2].as_ref());
+        return std::process::ExitCode::SUCCESS;
+    }
     let count = arguments.get(1).and_then(|a| a.to_str()?.parse().ok()).unwrap_or(50);
     measure(count);
     std::process::ExitCode::SUCCESS
+}
+
+/// Starts the bundle in a file, for a test that kills us meanwhile.
+#[expect(clippy::print_stdout, reason = "the test waits for the word")]
+fn start(path: &std::path::Path) {
+    let bytes = std::fs::read(path).expect("a bundle");
+    let bundle: berth_runtime::Bundle = serde_json::from_slice(&bytes).expect("a bundle");
+    println!("begin");
+    let mut connection = create(&bundle).expect("created");
+    connection.start().expect("started");
+    connection.wait().expect("ended");
 }
 
 #[expect(clippy::print_stdout, reason = "a measuring tool")]

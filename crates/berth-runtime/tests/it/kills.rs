@@ -1,0 +1,165 @@
+//! Whoever is killed, the state is true and nothing is left.
+
+use crate::sandbox::Sandbox;
+use berth_runtime::{Connection, Event, Status, create};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The monitor: the parent of the container's first process.
+fn parent_of(pid: i32) -> Pid {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    Pid::from_raw(after_name.split_whitespace().nth(1).unwrap().parse().unwrap()).unwrap()
+}
+
+fn pidfd(pid: Pid) -> OwnedFd {
+    pidfd_open(pid, PidfdFlags::empty()).unwrap()
+}
+
+fn wait(pidfd: &OwnedFd) {
+    let mut polled = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut polled, None).unwrap();
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_along() {
+    let Some(sandbox) = Sandbox::shell("sleep 1000 & sleep 1000") else { return };
+    let _connection = sandbox.start().unwrap();
+    let pid = sandbox.state().pid.unwrap();
+    let monitor = parent_of(pid);
+    let (init, monitor_fd) = (pidfd(Pid::from_raw(pid).unwrap()), pidfd(monitor));
+    kill_process(monitor, Signal::KILL).unwrap();
+    wait(&monitor_fd);
+    wait(&init);
+    let state = sandbox.state();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, Some(137)));
+    assert!(state.error.unwrap().contains("monitor"));
+    sandbox.assert_clean();
+    // And it can be started again.
+    assert_eq!(sandbox.start().unwrap().status().unwrap().status, Status::Running);
+}
+
+#[test]
+fn a_killed_container_is_137() {
+    let Some(sandbox) = Sandbox::shell("sleep 1000") else { return };
+    let mut connection = sandbox.start().unwrap();
+    kill_process(Pid::from_raw(sandbox.state().pid.unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(connection.wait().unwrap().code, 137);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn signals_reach_the_program_and_stop_it_in_its_own_way() {
+    let Some(sandbox) =
+        Sandbox::shell("trap 'echo bye; exit 9' TERM; echo up; while true; do sleep 0.05; done")
+    else {
+        return;
+    };
+    let mut connection = sandbox.start().unwrap();
+    assert_eq!(connection.next_event().unwrap(), Event::Stdout(b"up\n".to_vec()));
+    connection.signal(15).unwrap();
+    let outcome = crate::sandbox::outcome(&mut connection);
+    assert_eq!((outcome.exit.code, &*outcome.stdout), (9, "bye\n"));
+}
+
+#[test]
+fn a_creator_that_goes_before_the_start_leaves_nothing() {
+    let Some(sandbox) = Sandbox::shell("exit 6") else { return };
+    drop(create(&sandbox.bundle).unwrap());
+    wait_for_the_monitor(&sandbox);
+    let state = sandbox.state();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, Some(128)), "{state:?}");
+    sandbox.assert_clean();
+    // And it can be created again.
+    assert_eq!(sandbox.run().unwrap().exit.code, 6);
+}
+
+/// Its lock is free when it has ended.
+fn wait_for_the_monitor(sandbox: &Sandbox) {
+    let lock = fs::File::open(sandbox.bundle.run_dir.join("monitor.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+}
+
+#[test]
+fn a_running_container_is_not_created_twice() {
+    let Some(sandbox) = Sandbox::shell("sleep 1000") else { return };
+    let _connection = sandbox.start().unwrap();
+    let error = create(&sandbox.bundle).unwrap_err();
+    assert_eq!(error.kind(), berth_oci::Kind::Conflict);
+}
+
+/// The probe creates a container and tells us; it is killed at once, in the middle of the start.
+#[test]
+fn a_caller_killed_in_the_middle_of_a_start_leaves_a_true_state() {
+    for round in 0..8 {
+        let Some(sandbox) = Sandbox::shell("sleep 1000") else { return };
+        let plan = sandbox.dir.path().join("bundle.json");
+        fs::write(&plan, serde_json::to_vec(&sandbox.bundle).unwrap()).unwrap();
+        let mut caller = Command::new(env!("CARGO_BIN_EXE_runtime-probe"))
+            .arg("start")
+            .arg(&plan)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Told when it begins: what it has done when the signal arrives differs from round to round.
+        let mut line = String::new();
+        BufReader::new(caller.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        for _ in 0..round * 3 {
+            std::thread::yield_now();
+        }
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        check_after_death(&sandbox);
+    }
+}
+
+/// Running or not, what the state says is so; what runs can be ended.
+fn check_after_death(sandbox: &Sandbox) {
+    let Some(_) = berth_runtime::state(&sandbox.bundle.dir, &sandbox.bundle.run_dir).unwrap() else { return };
+    if let Ok(mut connection) = Connection::open(&sandbox.bundle.run_dir) {
+        // Either it runs and this ends it, or its start was broken off and this comes too late.
+        let ended =
+            connection.subscribe().and_then(|()| connection.signal(9)).and_then(|()| connection.wait());
+        assert!(ended.is_err() || [128, 137].contains(&ended.as_ref().unwrap().code), "{ended:?}");
+    }
+    wait_for_the_monitor(sandbox);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn on_exit_runs_when_nobody_has_cleaned_up() {
+    let Some(mut sandbox) = Sandbox::shell("true") else { return };
+    let marker = sandbox.dir.path().join("marker");
+    let command = ["/usr/bin/busybox", "touch", marker.to_str().unwrap()].map(str::to_owned);
+    sandbox.bundle.on_exit = Some(command.to_vec());
+    // One that says it has removed the container itself.
+    let mut connection = sandbox.start().unwrap();
+    connection.wait().unwrap();
+    connection.cleaned().unwrap();
+    while connection.next_event().unwrap() != Event::Closed {}
+    assert!(!marker.exists());
+    // One that goes away; another client sees the end of the cleaning.
+    let connection = sandbox.start().unwrap();
+    let mut other = Connection::open(&sandbox.bundle.run_dir);
+    drop(connection);
+    if let Ok(other) = &mut other {
+        while !matches!(other.next_event(), Ok(Event::Closed) | Err(_)) {}
+    }
+    wait_for(&marker);
+}
+
+fn wait_for(path: &Path) {
+    use rustix::fs::inotify;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+    inotify::add_watch(&watch, path.parent().unwrap(), inotify::WatchFlags::CREATE).unwrap();
+    while !path.exists() {
+        let mut polled = [rustix::event::PollFd::new(&watch, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        inotify::Reader::new(&watch, &mut buffer).next().unwrap();
+    }
+}
