@@ -5,7 +5,7 @@
 //! Invariant: a byte that was handed out is never asked for again.
 
 use crate::http::{Body, Failure, FaultClass, Method, Request, Response, Url};
-use crate::ranges::Ranges;
+use crate::ranges::{Permit, Ranges};
 use crate::registry::Registry;
 use crate::retry::{Patience, Pause};
 use crate::source::{RegistrySource, broken_off, range_request, refuse_web_page};
@@ -18,6 +18,8 @@ const LARGE: u64 = 64 << 20;
 /// The first piece of a large one: enough to see how fast it comes.
 const FIRST_PIECE: u64 = 16 << 20;
 const LARGEST_PIECE: u64 = 1 << 30;
+/// While another blob has all the connections, it is worth asking now and then.
+const PIECE_IN_WAITING: u64 = 64 << 20;
 /// This much without a break shows that things go on.
 const PROGRESS: u64 = 64 << 10;
 
@@ -224,15 +226,16 @@ impl<'a> BlobReader<'a> {
     /// The next piece: over one connection, or over several where that helps.
     fn next_piece(&mut self) -> Result<()> {
         let left = self.descriptor.size - self.position;
-        if self.may_be_parallel
-            && left >= FIRST_PIECE
-            && self.clock.is_starved(self.registry().shared().settings.fast_link)
-        {
+        let shared = self.registry().shared();
+        let is_starved = self.may_be_parallel && self.clock.is_starved(shared.settings.fast_link);
+        let permit = (is_starved && left >= FIRST_PIECE).then(|| Permit::take(&shared.parallel)).flatten();
+        if let Some(permit) = permit {
             let registry = self.registry().clone();
-            self.feed = Feed::Parallel(Ranges::start(registry, &self.descriptor, self.position));
+            self.feed = Feed::Parallel(Ranges::start(permit, registry, &self.descriptor, self.position));
             return Ok(());
         }
-        self.piece = self.piece.saturating_mul(4).min(LARGEST_PIECE);
+        let largest = if is_starved { PIECE_IN_WAITING } else { LARGEST_PIECE };
+        self.piece = self.piece.saturating_mul(4).min(largest);
         self.clock = Clock::new();
         self.connect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: making a client or a source costs no request and reads no secret.
 
-use crate::auth::{Authorizer, Credential, CredentialStore, Scopes};
+use crate::auth::{Credential, CredentialStore, Scopes};
 use crate::browse::{self, SearchResult};
 use crate::endpoints::{self, Endpoint};
 use crate::http::{Agents, Failure, Method, Request};
@@ -28,8 +28,8 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         let agents = Agents::new(settings.clone());
         let credentials = CredentialStore::new(settings.credentials.clone());
-        let authorizer = Authorizer::default();
-        Self { shared: Arc::new(Shared { settings, agents, authorizer, credentials }) }
+        let (authorizer, parallel) = Default::default();
+        Self { shared: Arc::new(Shared { settings, agents, authorizer, credentials, parallel }) }
     }
 
     /// The files and helpers with credentials.

@@ -1,7 +1,7 @@
 //! One blob over several connections: a few ranges ahead, handed out in order.
 //!
-//! Invariant: no more than [`AHEAD`] chunks are held or on their way, however large the blob is, and a reader that
-//! goes away takes its threads with it.
+//! Invariant: no more than [`AHEAD`] chunks are held or on their way, however large a blob is and however many there
+//! are, and a reader that goes away takes its threads with it.
 
 use crate::blob::check_range;
 use crate::http::{Failure, FaultClass, Response};
@@ -10,6 +10,7 @@ use crate::source::{broken_off, range_request};
 use berth_oci::{Descriptor, Error, Result};
 use std::collections::VecDeque;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -28,8 +29,24 @@ struct Job {
     reply: SyncSender<Answer>,
 }
 
+/// The right to hold chunks: one blob of a client has it at a time, whatever their number.
+pub(crate) struct Permit(Arc<AtomicBool>);
+
+impl Permit {
+    pub(crate) fn take(is_taken: &Arc<AtomicBool>) -> Option<Self> {
+        (!is_taken.swap(true, Ordering::AcqRel)).then(|| Self(is_taken.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// The consumer's end.
 pub(crate) struct Ranges {
+    _permit: Permit,
     jobs: SyncSender<Job>,
     /// In the order of their offsets.
     coming: VecDeque<Receiver<Answer>>,
@@ -41,7 +58,7 @@ pub(crate) struct Ranges {
 
 impl Ranges {
     /// Fetches `descriptor` from `start` to its end.
-    pub(crate) fn start(registry: Registry, descriptor: &Descriptor, start: u64) -> Self {
+    pub(crate) fn start(permit: Permit, registry: Registry, descriptor: &Descriptor, start: u64) -> Self {
         let (jobs, queue) = sync_channel(AHEAD);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..registry.shared().settings.connections_per_blob.min(AHEAD) {
@@ -49,7 +66,7 @@ impl Ranges {
             std::thread::spawn(move || work(&registry, &descriptor, &queue));
         }
         let size = descriptor.size;
-        Self { jobs, coming: VecDeque::new(), chunk: Vec::new(), read: 0, next: start, size }
+        Self { _permit: permit, jobs, coming: VecDeque::new(), chunk: Vec::new(), read: 0, next: start, size }
     }
 
     /// Some bytes; 0 at the end of the blob.

@@ -9,6 +9,7 @@ use crate::endpoints::Endpoint;
 use crate::http::{Agents, Failure, FaultClass, Method, Request, Response, Scheme, Url, follow};
 use crate::settings::Settings;
 use berth_oci::{Error, Result};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 /// A 401 is answered so often: once with what we have, once with what is new.
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) agents: Agents,
     pub(crate) authorizer: Authorizer,
     pub(crate) credentials: CredentialStore,
+    /// Whether a blob is being fetched over several connections.
+    pub(crate) parallel: Arc<AtomicBool>,
 }
 
 /// The credential for an endpoint, or why it could not be read.

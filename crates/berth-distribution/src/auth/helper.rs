@@ -7,15 +7,17 @@ use berth_oci::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const ANSWER_LIMIT: u64 = 1 << 20;
 /// The user name that says that the secret is an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// A program on the search path.
+/// A program in one of some directories, or on the search path.
 pub(super) struct Helper<'a> {
     name: &'a str,
+    program: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,11 +30,14 @@ struct Secret {
 }
 
 impl<'a> Helper<'a> {
-    pub(super) fn new(name: &'a str) -> Result<Self> {
-        match name.contains('/') || name.contains('\0') {
-            true => Err(Error::invalid(format!("`{name}` is not the name of a credential helper"))),
-            false => Ok(Self { name }),
+    /// `directories`: where it may be; the search path where there are none.
+    pub(super) fn new(name: &'a str, directories: &[PathBuf]) -> Result<Self> {
+        if name.contains('/') || name.contains('\0') {
+            return Err(Error::invalid(format!("`{name}` is not the name of a credential helper")));
         }
+        let file = format!("docker-credential-{name}");
+        let found = directories.iter().map(|directory| directory.join(&file)).find(|path| path.is_file());
+        Ok(Self { name, program: found.unwrap_or_else(|| file.into()) })
     }
 
     pub(super) fn get(&self, server: &str) -> Result<Option<Credential>> {
@@ -84,7 +89,7 @@ impl<'a> Helper<'a> {
     /// What it wrote; the inner error is what it wrote when it failed.
     fn run(&self, word: &str, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
         let program = format!("docker-credential-{}", self.name);
-        let mut child = Command::new(&program)
+        let mut child = Command::new(&self.program)
             .arg(word)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

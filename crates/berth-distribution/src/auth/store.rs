@@ -17,6 +17,8 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 #[derive(Clone, Debug)]
 pub struct CredentialStore {
     files: CredentialFiles,
+    /// Where helpers are looked for; the search path where there are none.
+    helpers: Vec<PathBuf>,
 }
 
 /// Where a credential went.
@@ -47,7 +49,17 @@ impl CredentialStore {
     /// Reads and writes these files.
     #[must_use]
     pub fn new(files: CredentialFiles) -> Self {
-        Self { files }
+        Self { files, helpers: Vec::new() }
+    }
+
+    /// Looks for helpers in these directories first.
+    #[must_use]
+    pub fn with_helpers(self, directories: Vec<PathBuf>) -> Self {
+        Self { helpers: directories, ..self }
+    }
+
+    fn helper<'a>(&self, name: &'a str) -> Result<Helper<'a>> {
+        Helper::new(name, &self.helpers)
     }
 
     /// The credential for a repository of a registry, the most specific that is kept. `repository` may be empty.
@@ -56,7 +68,7 @@ impl CredentialStore {
     /// A file is malformed, or a helper failed.
     pub fn get(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         for path in self.files.docker_config.iter().chain(&self.files.podman) {
-            if let Some(found) = look_up(&AuthFile::read(path)?, registry, repository)? {
+            if let Some(found) = self.look_up(&AuthFile::read(path)?, registry, repository)? {
                 return Ok(Some(found));
             }
         }
@@ -72,7 +84,7 @@ impl CredentialStore {
         let key = server_key(registry);
         let helper = file.helper(&key).map(str::to_owned);
         if let Some(name) = &helper {
-            Helper::new(name)?.store(&key, credential)?;
+            self.helper(name)?.store(&key, credential)?;
         }
         file.set(&key, Some(credential).filter(|_| helper.is_none()));
         file.write()?;
@@ -88,7 +100,7 @@ impl CredentialStore {
         let key = server_key(registry);
         let host = host_of(registry).to_owned();
         let in_helper = match file.helper(&key) {
-            Some(name) => Helper::new(name)?.erase(&key)?,
+            Some(name) => self.helper(name)?.erase(&key)?,
             None => false,
         };
         let aliases: Vec<String> =
@@ -111,18 +123,59 @@ impl CredentialStore {
         for path in self.files.docker_config.iter().chain(&self.files.podman) {
             let file = AuthFile::read(path)?;
             for key in file.keys().chain(file.helper_keys()) {
-                let known = look_up(&file, key, "")?;
+                let known = self.look_up(&file, key, "")?;
                 if let Some(credential) = known {
                     found.entry(key.to_owned()).or_insert_with(|| credential.username().to_owned());
                 }
             }
             if let Some(name) = file.helper("") {
-                for (server, username) in Helper::new(name)?.list()? {
+                for (server, username) in self.helper(name)?.list()? {
                     found.entry(server).or_insert(username);
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The most specific entry: `host/a/b`, `host/a`, `host`, and whatever docker called it in earlier times.
+    fn look_up(&self, file: &AuthFile, registry: &str, repository: &str) -> Result<Option<Credential>> {
+        let key = server_key(registry);
+        let host = host_of(registry);
+        let mut path = repository;
+        while !path.is_empty() {
+            let name = format!("{host}/{path}");
+            if let Some(found) = self.look_up_exactly(file, &name, file.own_helper(&name))? {
+                return Ok(Some(found));
+            }
+            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        }
+        for name in [key.as_str(), host] {
+            if let Some(found) = self.look_up_exactly(file, name, file.helper(name))? {
+                return Ok(Some(found));
+            }
+        }
+        let aliases = file.keys().filter(|k| k.contains("://") && host_of(k) == host);
+        for alias in aliases {
+            if let Some(found) = file.credential(alias)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_up_exactly(
+        &self,
+        file: &AuthFile,
+        name: &str,
+        helper: Option<&str>,
+    ) -> Result<Option<Credential>> {
+        match helper {
+            Some(helper) => match self.helper(helper)?.get(name)? {
+                Some(found) => Ok(Some(found)),
+                None => file.credential(name),
+            },
+            None => file.credential(name),
+        }
     }
 
     fn docker_file(&self) -> Result<AuthFile> {
@@ -134,47 +187,12 @@ impl CredentialStore {
     }
 }
 
-/// The most specific entry: `host/a/b`, `host/a`, `host`, and whatever docker called it in earlier times.
-fn look_up(file: &AuthFile, registry: &str, repository: &str) -> Result<Option<Credential>> {
-    let key = server_key(registry);
-    let host = host_of(registry);
-    let mut path = repository;
-    while !path.is_empty() {
-        let name = format!("{host}/{path}");
-        if let Some(found) = look_up_exactly(file, &name, file.own_helper(&name))? {
-            return Ok(Some(found));
-        }
-        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    }
-    for name in [key.as_str(), host] {
-        if let Some(found) = look_up_exactly(file, name, file.helper(name))? {
-            return Ok(Some(found));
-        }
-    }
-    let aliases = file.keys().filter(|k| k.contains("://") && host_of(k) == host);
-    for alias in aliases {
-        if let Some(found) = file.credential(alias)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-fn look_up_exactly(file: &AuthFile, name: &str, helper: Option<&str>) -> Result<Option<Credential>> {
-    match helper {
-        Some(helper) => match Helper::new(helper)?.get(name)? {
-            Some(found) => Ok(Some(found)),
-            None => file.credential(name),
-        },
-        None => file.credential(name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
 
     const CONFIG: &str = r#"{
         "auths": {
@@ -256,6 +274,76 @@ mod tests {
         assert!(!store.erase("docker.io").unwrap());
         assert_eq!(shown(store.get("docker.io", "library/x")), "nobody");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    /// A helper that keeps secrets as files named by a hash of the server.
+    const HELPER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+case $1 in
+store) input=$(cat); echo "$input" > "kept.$(echo "$input" | sed 's/.*"ServerURL":"\([^"]*\)".*/\1/' | tr / _)" ;;
+get|erase)
+    file="kept.$(tr / _)"
+    if [ ! -f "$file" ]; then echo 'credentials not found in native keychain'; exit 1; fi
+    if [ "$1" = get ]; then cat "$file"; else rm "$file"; fi ;;
+list) echo '{"https://listed.example/v1/":"lister"}' ;;
+*) echo 'what?'; exit 1 ;;
+esac
+"#;
+
+    fn with_helper(config: &str, helper: &str) -> (tempfile::TempDir, CredentialStore) {
+        let (directory, store) = store(config);
+        let path = directory.path().join("docker-credential-test");
+        // Another process writes it: a program that this one has open for writing, in whatever thread, cannot be
+        // started from it.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""]).arg(&path).arg(helper);
+        assert!(shell.status().unwrap().success());
+        let helpers = vec![directory.path().to_owned()];
+        (directory, store.with_helpers(helpers))
+    }
+
+    #[test]
+    fn a_helper_keeps_what_the_file_must_not() {
+        let config = r#"{"credsStore":"test","auths":{"plain.example":{"auth":"dTpw"}}}"#;
+        let (_directory, store) = with_helper(config, HELPER);
+        let kept = store.store("quay.io:443", &Credential::password("me", "s:ecret")).unwrap();
+        assert_eq!(kept, Kept::Helper("test".to_owned()));
+        let token = Credential::IdentityToken { username: "x".to_owned(), token: "tok".to_owned() };
+        store.store("docker.io", &token).unwrap();
+        let text = fs::read_to_string(store.files.docker_config.as_ref().unwrap()).unwrap();
+        assert!(text.contains(r#""quay.io:443": {}"#) && !text.contains("ecret"), "{text}");
+        for (registry, expected) in [
+            ("quay.io:443", "me s:ecret"),
+            ("docker.io", " token tok"),
+            ("other.example", "nobody"),
+            ("plain.example", "u p"),
+        ] {
+            assert_eq!(shown(store.get(registry, "a/b")), expected, "{registry}");
+        }
+        let listed = store.list().unwrap();
+        assert_eq!(listed.get("https://listed.example/v1/").map(String::as_str), Some("lister"));
+        assert!(store.erase("quay.io:443").unwrap() && !store.erase("quay.io:443").unwrap());
+        assert_eq!(shown(store.get("quay.io:443", "")), "nobody");
+    }
+
+    #[test]
+    fn a_helper_of_one_registry_goes_before_the_one_for_all() {
+        let config = r#"{"credsStore":"none-such","credHelpers":{"quay.io":"test"}}"#;
+        let (_directory, store) = with_helper(config, HELPER);
+        assert_eq!(shown(store.get("quay.io", "a")), "nobody");
+        assert!(shown(store.get("other.example", "a")).contains("is not installed"));
+    }
+
+    #[test]
+    fn a_helper_that_fails_is_quoted_and_one_that_talks_too_much_is_not() {
+        for (helper, expected) in [
+            ("#!/bin/sh\necho 'the vault is \u{7}locked'; exit 1", "get` failed: the vault is locked"),
+            ("#!/bin/sh\necho '{\"Username\":\"u\",\"Secret\":7s3cret'", "its answer is not JSON"),
+        ] {
+            let (_directory, store) = with_helper(r#"{"credsStore":"test"}"#, helper);
+            let text = shown(store.get("quay.io", "x"));
+            assert!(text.contains(expected) && !text.contains("s3cret"), "{text}");
+        }
     }
 
     #[test]

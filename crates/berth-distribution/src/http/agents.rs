@@ -110,7 +110,7 @@ impl Agents {
             .timeout_per_write(Some(timeouts.stall))
             .max_response_header_size(HEADER_LIMIT)
             .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER / 4)
             .max_idle_connections(IDLE_CONNECTIONS)
             .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .build();
