@@ -223,7 +223,7 @@ mod tests {
         // What a death leaves: the row, the directory and the lock file, which nobody holds.
         std::fs::remove_file(store.inner.location.lease_lock(&id)).unwrap();
         std::fs::write(store.inner.location.lease_lock(&id), b"").unwrap();
-        assert_eq!(dead(&store.inner).unwrap(), [id.clone()]);
+        assert_eq!(dead(&store.inner).unwrap(), std::slice::from_ref(&id));
         assert_eq!(forget(&store.inner, &[id]).unwrap(), 1);
         assert!(dead(&store.inner).unwrap().is_empty());
         assert!(disk::entries(&store.inner.location.temporary()).unwrap().is_empty());

@@ -21,10 +21,10 @@ impl Store {
     pub fn resolve(&self, text: &str) -> Result<ImageRecord> {
         let reference = text.parse::<Reference>();
         let found = self.inner.database.read(|connection| {
-            if let Ok(reference) = &reference {
-                if let Some(record) = by_name(connection, reference)? {
-                    return Ok(Some(record));
-                }
+            if let Ok(reference) = &reference
+                && let Some(record) = by_name(connection, reference)?
+            {
+                return Ok(Some(record));
             }
             match id_prefix(text) {
                 Some(prefix) => by_id(connection, &prefix),

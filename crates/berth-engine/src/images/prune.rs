@@ -52,7 +52,7 @@ impl Engine {
         let mut images = self.images(&options.filter)?;
         images.retain(|image| is_prunable(image, options.all, &used));
         let targets: Vec<Digest> = images.iter().map(|image| image.target.clone()).collect();
-        let gc = GcOptions { grace: Duration::ZERO, ..GcOptions::default() };
+        let gc = GcOptions { grace: Duration::ZERO };
         // A filter names images; content without an image is not meant.
         let gc = if options.filter == ImageFilter::default() { gc } else { GcOptions::default() };
         let reclaimed = match options.dry_run {

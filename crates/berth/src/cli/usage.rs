@@ -93,11 +93,11 @@ pub(crate) fn explain(error: &clap::Error, root: &Command, persona: Persona, wor
     };
     let invalid = context(ContextKind::InvalidArg);
     match error.kind() {
-        ErrorKind::DisplayVersion => return super::version_line(persona),
+        ErrorKind::DisplayVersion => super::version_line(persona),
         ErrorKind::DisplayHelp
         | ErrorKind::MissingSubcommand
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return show_help(&meant, root),
-        ErrorKind::UnknownArgument if invalid == "-h" => return show_help(&meant, root),
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => show_help(&meant, root),
+        ErrorKind::UnknownArgument if invalid == "-h" => show_help(&meant, root),
         ErrorKind::UnknownArgument if invalid.starts_with('-') => {
             Ok(flag(&meant, &unknown_flag(&invalid, words)))
         }

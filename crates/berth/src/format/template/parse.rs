@@ -97,7 +97,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, Fault> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Eof,
-    End,
+    Keyword,
     Else,
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             End::Eof => "EOF",
-            End::End => "{{end}}",
+            End::Keyword => "{{end}}",
             End::Else => "{{else}}",
         })
     }
@@ -193,7 +193,7 @@ impl Parser<'_> {
             "end" => {
                 self.take();
                 self.close("end")?;
-                return Ok(Some(End::End));
+                return Ok(Some(End::Keyword));
             }
             "else" => {
                 self.take();
@@ -244,7 +244,7 @@ impl Parser<'_> {
         let (then, end) = self.list()?;
         let otherwise = match end {
             End::Eof => return Err(self.fault("unexpected EOF")),
-            End::End => List::new(),
+            End::Keyword => List::new(),
             End::Else => self.otherwise(keyword)?,
         };
         self.loops -= usize::from(keyword == "range");
@@ -263,7 +263,7 @@ impl Parser<'_> {
         }
         self.close("else")?;
         match self.list()? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, End::Keyword) => Ok(nodes),
             (_, End::Else) => Err(self.fault("expected end; found {{else}}")),
             (_, End::Eof) => Err(self.fault("unexpected EOF")),
         }
@@ -296,7 +296,7 @@ impl Parser<'_> {
         let (nodes, end) = self.list()?;
         self.variables = outer;
         match end {
-            End::End => Ok(nodes),
+            End::Keyword => Ok(nodes),
             end => Err(self.fault(format!("unexpected {end}"))),
         }
     }

@@ -64,7 +64,7 @@ fn write_json(value: &Value, out: &mut String) {
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&plain(value)),
         Value::Text(text) => out.push_str(&serde_json::Value::from(text.as_ref()).to_string()),
         Value::List(items) => {
-            write_sequence(out, ['[', ']'], items.iter(), |item, out| write_json(item, out));
+            write_sequence(out, ['[', ']'], items.iter(), write_json);
         }
         Value::Map(map) => {
             write_sequence(out, ['{', '}'], map.entries.iter(), |(k, v), out| write_pair(k, v, out))
