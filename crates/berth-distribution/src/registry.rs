@@ -8,6 +8,7 @@ use crate::auth::{Authorizer, Credential, CredentialStore, Identity, Scopes};
 use crate::endpoints::Endpoint;
 use crate::http::{Agents, Failure, FaultClass, Method, Request, Response, Scheme, Url, follow};
 use crate::settings::Settings;
+use crate::tls::TlsOptions;
 use berth_oci::{Error, Result};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -109,14 +110,15 @@ impl Registry {
 
     /// Sends a request to an address that the registry gave us, an upload's `Location`.
     pub(crate) fn send(&self, request: &mut Request<'_>) -> Result<Response, Failure> {
+        let home = request.url.clone();
+        if !self.is_ours(&home) {
+            // Nothing that the configuration says about our endpoint holds for another server.
+            return follow(&self.shared.agents, request, None, &TlsOptions::default());
+        }
         for (name, value) in &self.endpoint.headers {
             request.headers.push((name.clone(), value.clone()));
         }
         request.dial = self.endpoint.dial_timeout;
-        let home = request.url.clone();
-        if !self.is_ours(&home) {
-            return follow(&self.shared.agents, request, None, &self.endpoint.tls);
-        }
         let identity = self.identity(&home);
         let mut shown = self.shared.authorizer.in_advance(&identity)?;
         for _ in 0..CHALLENGES {

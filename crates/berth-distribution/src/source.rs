@@ -41,13 +41,16 @@ impl<'p> RegistrySource<'p> {
         let found = self.at_some_place(self.first_places(&target), |registry| {
             let path = format!("manifests/{target}");
             let response = registry.ask(&path, |url| accepting(Request::new(Method::Head, url)))?;
+            if matches!(response.status, 405 | 501) {
+                return Ok(None);
+            }
             let response = registry.expect(response)?;
             self.tell_limit(registry, &response)?;
             Ok(descriptor_of(&response))
         })?;
         match found {
             Some(descriptor) => Ok(descriptor),
-            // Old registries do not say the digest when asked for the head only.
+            // Some registries know no HEAD, or do not say the digest then.
             None => Ok(self.root()?.descriptor()),
         }
     }

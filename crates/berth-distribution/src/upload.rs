@@ -156,7 +156,8 @@ impl Upload<'_> {
     fn take(&mut self, response: Response, end: u64) -> Result<(), Trouble> {
         match response.status {
             200..=299 => {
-                self.offset = stored(&response).unwrap_or(end);
+                // A registry that says it has nothing new says nothing worth hearing: the digest decides at the end.
+                self.offset = stored(&response).filter(|stored| *stored > self.offset).unwrap_or(end);
                 if self.offset > self.size() {
                     return Err(Trouble::Registry(Failure::fatal(Error::invalid(format!(
                         "{} says it has more bytes than we sent",

@@ -434,6 +434,34 @@ fn a_limit_is_told_once() {
 }
 
 #[test]
+fn a_search_is_docker_hubs() {
+    let answer = r#"{"num_results":2,"query":"nginx","results":[
+        {"name":"library/nginx","description":"Official build","star_count":7,"is_official":true,"is_automated":false},
+        {"name":"me/nginx","description":null,"star_count":0,"is_official":false},
+        {"name":"me/third"}]}"#;
+    let server = Server::start(move |_| Reply::json(200, answer));
+    let found = quick().search(&server.host(), "nginx web", 2).unwrap();
+    assert_eq!(server.lines(), ["GET /v1/search?q=nginx%20web&n=2"]);
+    let shown: Vec<_> = found.iter().map(|r| (r.name.as_str(), r.star_count, r.is_official)).collect();
+    assert_eq!(shown, [("nginx", 7, true), ("me/nginx", 0, false)]);
+    let neither = Server::start(|_| Reply::new(404, "404 page not found"));
+    let error = quick().search(&neither.host(), "x", 5).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.to_string().contains("neither a search nor a catalog"), "{error}");
+}
+
+#[test]
+fn a_registry_without_head_is_asked_for_the_manifest() {
+    let image = Memory::image(1, &[10]);
+    let root = image.root().unwrap();
+    let server = Server::start(move |asked| match asked.method.as_str() {
+        "HEAD" => Reply::new(405, ""),
+        _ => honest(&image, asked),
+    });
+    assert_eq!(quick().head(&reference(&server.host(), "app")).unwrap(), root.descriptor());
+}
+
+#[test]
 fn lists_that_lead_away_or_never_end_are_left() {
     let page = r#"{"name":"app","tags":["a"]}"#;
     let server = Server::start(move |_| {

@@ -5,7 +5,7 @@ use crate::image::Memory;
 use crate::push_pull::{pull, push, reference};
 use crate::server::{End, Reply, Server};
 use berth_distribution::{Client, MirrorFiles, Pause, Settings, Timeouts};
-use berth_oci::{Event, Kind, Silent, Source};
+use berth_oci::{Descriptor, Event, Kind, Silent, Source, media_type};
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -132,6 +132,11 @@ fn containerds_ns_tells_a_mirror_whom_it_stands_for() {
     let mirrors = MirrorFiles { hosts_directories: vec![directory.path().into()], ..MirrorFiles::default() };
     let client = Client::new(Settings { mirrors, ..Settings::default() });
     pull(&client, &reference("quay.example", "a/b:v1"), &Silent).unwrap();
+    let elsewhere = Server::start(|_| Reply::new(200, "x"));
+    let mut foreign = Descriptor::of(media_type::OCI_LAYER, b"x");
+    foreign.urls = vec![format!("http://{}/layer", elsewhere.host())];
+    client.source(&reference("quay.example", "a/b:v1"), &Silent).unwrap().blob(&foreign, 0).unwrap();
+    assert_eq!(elsewhere.asked()[0].header("x-key"), None, "what is for the mirror stays with it");
     assert_eq!(mirror_server.lines()[0], "GET /v2/a/b/manifests/v1?ns=quay.example");
     assert!(mirror_server.asked().iter().all(|asked| asked.header("x-key") == Some("k")));
 }

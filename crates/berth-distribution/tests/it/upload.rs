@@ -168,6 +168,50 @@ fn a_lost_answer_to_the_last_request_is_no_failure() {
 }
 
 #[test]
+fn a_token_that_ends_and_an_upload_that_moves_are_followed() {
+    let tokens = Server::start(|_| Reply::json(200, r#"{"token":"t"}"#));
+    let realm = format!(r#"Bearer realm="http://{}/""#, tokens.host());
+    let moved = AtomicUsize::new(0);
+    let uploads = Arc::new(Uploads::default());
+    let (answer, server) = push_layer(
+        &uploads,
+        |_| None,
+        move |asked| match (asked.method.as_str(), asked.header("authorization")) {
+            ("PATCH", None) => Some(Reply::json(401, "{}").header("WWW-Authenticate", realm.clone())),
+            ("PATCH", Some(_)) if moved.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Some(Reply::new(307, "").header("Location", "/elsewhere?x=y"))
+            }
+            _ => None,
+        },
+    );
+    answer.unwrap();
+    let patches = server.asked().into_iter().filter(|a| a.method == "PATCH");
+    let seen: Vec<_> = patches.map(|a| (a.path().to_owned(), a.header("authorization").is_some())).collect();
+    let (first, then) = ("/up/1".to_owned(), "/up/1".to_owned());
+    assert_eq!(seen, [(first, false), (then.clone(), true), (then, true)]);
+    assert!(server.lines().iter().any(|line| line == "GET /elsewhere?x=y"), "{:?}", server.lines());
+}
+
+#[test]
+fn a_registry_that_does_not_count_is_believed_at_the_end() {
+    let uploads = Arc::new(Uploads::default());
+    let there = uploads.clone();
+    let (answer, server) = push_layer(
+        &uploads,
+        |_| None,
+        move |asked| {
+            let is_patch = asked.method == "PATCH";
+            is_patch.then(|| {
+                there.answer(asked);
+                Reply::new(202, "").header("Location", "/up/1").header("Range", "0-0")
+            })
+        },
+    );
+    answer.unwrap();
+    assert_eq!(server.lines().iter().filter(|line| line.starts_with("PATCH")).count(), 1);
+}
+
+#[test]
 fn refusals_are_told() {
     for (method, reply, kind, words) in [
         (

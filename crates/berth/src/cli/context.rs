@@ -70,9 +70,12 @@ fn registries(settings: &Settings) -> berth_distribution::Settings {
             no_proxy: environment.no_proxy.clone().unwrap_or_default(),
         },
         insecure: settings.file.insecure_registries.clone(),
-        certificate_directories: ["/etc/berth/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"]
-            .map(PathBuf::from)
-            .to_vec(),
+        certificate_directories: vec![
+            config_home.join("containers/certs.d"),
+            PathBuf::from("/etc/berth/certs.d"),
+            PathBuf::from("/etc/containers/certs.d"),
+            PathBuf::from("/etc/docker/certs.d"),
+        ],
         mirrors: MirrorFiles {
             own: Some(settings.config.clone()),
             registries_conf: vec![
