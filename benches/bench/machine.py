@@ -127,6 +127,15 @@ class Account:
         self.home.write_text(str(os.getpid()))
 
 
+def remove_cgroups():
+    """What the accounts and dockerd have made; a cgroup with a process in it stays."""
+    for group in sorted(Path("/sys/fs/cgroup").glob("**/berth-bench-*/**/"), reverse=True):
+        try:
+            group.rmdir()
+        except OSError:
+            pass
+
+
 def peak_kib(pid):
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
