@@ -65,6 +65,12 @@ impl Belt {
         self.to.send(parcel).map_err(|_| Gone)
     }
 
+    /// Sends a buffer and takes an empty one.
+    fn exchange(&self, parcel: Parcel) -> Result<Buffer, Gone> {
+        self.send(parcel)?;
+        self.empty()
+    }
+
     fn empty(&self) -> Result<Buffer, Gone> {
         self.empty.recv().map_err(|_| Gone)
     }
@@ -86,14 +92,15 @@ impl From<Gone> for Stop {
 }
 
 /// Feeds everything; `first` has been read already. `here` takes the compressed bytes in on this thread, else they
-/// travel along.
+/// travel along. The inflater comes back to be asked whether that was all.
 pub(super) fn feed(
     belt: &Belt,
-    mut input: Buffer,
+    first: Buffer,
     reader: &mut dyn Read,
     mut inflater: Option<Inflater>,
     mut here: Option<&mut Compressed>,
-) -> Result<(), Stop> {
+) -> Result<Option<Inflater>, Stop> {
+    let mut input = first;
     let mut output = belt.empty()?;
     output.length = 0;
     let mut read = 0;
@@ -102,25 +109,32 @@ pub(super) fn feed(
         if let Some(compressed) = here.as_deref_mut() {
             compressed.take(input.filled()).map_err(Stop::Bytes)?;
         }
-        let Some(inflater) = &mut inflater else {
-            belt.send(Parcel::Both(input))?;
-            input = belt.empty()?;
-            input.fill(reader).map_err(Stop::Source)?;
-            continue;
-        };
-        output = inflate(belt, inflater, &input, output, read)?;
-        if here.is_none() {
-            belt.send(Parcel::Compressed(input))?;
-            input = belt.empty()?;
+        if let Some(inflater) = &mut inflater {
+            output = inflate(belt, inflater, &input, output, read)?;
         }
-        input.fill(reader).map_err(Stop::Source)?;
+        input = match (&inflater, &here) {
+            (None, _) => belt.exchange(Parcel::Both(input))?,
+            (Some(_), None) => belt.exchange(Parcel::Compressed(input))?,
+            (Some(_), Some(_)) => input,
+        };
+        if let Err(error) = input.fill(reader) {
+            remember(belt, input, here)?;
+            return Err(Stop::Source(error));
+        }
     }
     if let Some(inflater) = &mut inflater {
         output = inflate(belt, inflater, &input, output, read)?;
         belt.send(Parcel::Plain { buffer: output, compressed: read })?;
-        inflater.finish().map_err(Stop::Bytes)?;
     }
-    Ok(())
+    Ok(inflater)
+}
+
+/// The source broke in the middle of a buffer: the next try need not fetch these bytes again.
+fn remember(belt: &Belt, input: Buffer, here: Option<&mut Compressed>) -> Result<(), Stop> {
+    match here {
+        Some(compressed) => compressed.take(input.filled()).map_err(Stop::Bytes),
+        None => belt.send(Parcel::Compressed(input)).map_err(Stop::from),
+    }
 }
 
 /// Inflates a whole buffer; full outputs go on their way, the one begun comes back.

@@ -130,7 +130,10 @@ fn attempt(plan: &IngestPlan<'_>, open: &Open<'_>, known: u64) -> Result<Ingeste
     };
     let mut reader = earlier.chain(rest);
     let mut first = Buffer::new();
-    first.fill(&mut reader).map_err(Failure::Source)?;
+    if let Err(error) = first.fill(&mut reader) {
+        Compressed::new(None, plan.expected, partial, known).take(first.filled())?;
+        return Err(Failure::Source(error));
+    }
     let compression = detect(first.filled())?;
     let diff_algorithm = plan.diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
     let blob_algorithm = plan.expected.map_or(Algorithm::Sha256, |expected| expected.digest.algorithm());
@@ -138,9 +141,10 @@ fn attempt(plan: &IngestPlan<'_>, open: &Open<'_>, known: u64) -> Result<Ingeste
     let hasher = (!is_plain).then(|| Hasher::new(blob_algorithm));
     let compressed = Compressed::new(hasher, plan.expected, partial, known);
     let settler = Settler::new(diff_algorithm, plan.bounds, target(plan)?);
-    let (settler, compressed) = run(plan, compression, first, &mut reader, settler, compressed)?;
+    let (settler, compressed, inflater) = run(plan, compression, first, &mut reader, settler, compressed)?;
     let (blob_digest, length) = compressed.finish();
     check_size(plan, length)?;
+    inflater.as_ref().map_or(Ok(()), Inflater::finish)?;
     let (diff_id, tar_size, entries, target) = settler.finish()?;
     let blob_digest = blob_digest.unwrap_or_else(|| diff_id.clone());
     check_digests(plan, &blob_digest, &diff_id)?;
@@ -178,7 +182,7 @@ fn run(
     reader: &mut dyn Read,
     settler: Settler,
     compressed: Compressed,
-) -> Result<(Settler, Compressed), Failure> {
+) -> Result<(Settler, Compressed, Option<Inflater>), Failure> {
     let inflater = Inflater::new(compression)?;
     // Inflating gzip takes longer than all the rest, zstd does not: the digest goes where time is.
     let is_here = compression == Compression::Zstd;
@@ -198,9 +202,9 @@ fn run(
             (Ok(_), Err(Stop::Source(error))) => Err(Failure::Source(error)),
             (Ok(_), Err(Stop::Bytes(error))) => Err(error.into()),
             (Ok(_), Err(Stop::Gone)) => unreachable!("the other thread ends early only with an error"),
-            (Ok((settler, travelled)), Ok(())) => {
+            (Ok((settler, travelled)), Ok(inflater)) => {
                 let compressed = travelled.or(here).expect("one of the threads has it");
-                Ok((settler, compressed))
+                Ok((settler, compressed, inflater))
             }
         }
     })

@@ -1,4 +1,7 @@
 //! What a layer becomes, looked at through the kernel and through programs that others wrote.
 
+mod hostile;
 mod meaning;
+mod oracles;
+mod pipeline;
 pub(crate) mod support;
