@@ -4,4 +4,5 @@ mod hostile;
 mod meaning;
 mod oracles;
 mod pipeline;
+mod scale;
 pub(crate) mod support;
