@@ -64,7 +64,7 @@ impl Sealed {
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", self.directory.path()).env("DOCKER_CONFIG", self.path("docker"));
         command.env("BERTH_ROOT", self.root()).env("BERTH_RUNROOT", self.path("run"));
-        command.env("BERTH_CONFIG", self.path("berth.json"));
+        command.env("BERTH_CONFIG", self.path("berth.toml"));
         command.envs(fault.map(|fault| ("BERTH_FAULT", fault)));
         command
     }
