@@ -168,10 +168,7 @@ fn with_engine(stage: &Stage, engine: &Peer, insecure: &[&str]) {
 #[test]
 fn with_docker() {
     let Some(docker) = Peer::find("docker", "version") else {
-        return skipped(
-            "exchange::with_docker",
-            "no docker daemon answers; DOCKER_HOST or BERTH_TEST_DOCKER name one",
-        );
+        return skipped("exchange::with_docker", "no docker daemon answers; DOCKER_HOST names one");
     };
     let Some(stage) = Stage::set("exchange::with_docker") else { return };
     with_engine(&stage, &docker, &[]);
@@ -182,7 +179,7 @@ fn with_podman() {
     let Some(podman) = Peer::find("podman", "--version") else {
         return skipped(
             "exchange::with_podman",
-            "there is no podman; BERTH_TEST_PODMAN may say how to call one",
+            "there is no podman; BERTH_TEST_PEERS may name a Debian tree that has it",
         );
     };
     let Some(stage) = Stage::set("exchange::with_podman") else { return };

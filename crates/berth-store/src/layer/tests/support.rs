@@ -212,14 +212,14 @@ pub(crate) fn check_with_fsck(place: &Path) {
     assert!(output.status.success() && !text.contains("<E>") && !text.contains("<W>"), "{text}");
 }
 
-/// A program of erofs-utils: ours, or that of the tree where newer peers of ours are installed for comparison.
+/// A program of erofs-utils that knows blocks of 512 bytes: this machine's, or that of the Debian tree that
+/// `BERTH_TEST_PEERS` names.
 pub(crate) fn erofs_tool(name: &str) -> Option<Command> {
-    if let Ok(output) = Command::new(name).arg("-V").output()
-        && output.status.success()
-    {
+    if Command::new(name).arg("-V").output().is_ok_and(|output| is_new(&output.stdout)) {
         return Some(Command::new(name));
     }
-    let peers = Path::new("/var/tmp/peers/sid");
+    #[expect(clippy::disallowed_methods, reason = "where newer tools are is the caller's wish")]
+    let peers = PathBuf::from(std::env::var_os("BERTH_TEST_PEERS")?);
     let loader = peers.join("lib64/ld-linux-x86-64.so.2");
     let program = peers.join("usr/bin").join(name);
     if !loader.exists() || !program.exists() {
@@ -228,6 +228,16 @@ pub(crate) fn erofs_tool(name: &str) -> Option<Command> {
     let mut command = Command::new(loader);
     command.arg("--library-path").arg(peers.join("usr/lib/x86_64-linux-gnu")).arg(program);
     Some(command)
+}
+
+/// Whether `-V` tells of 1.7 or later; before, blocks had the size of a page.
+fn is_new(version: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(version);
+    let number = |part: Option<&str>| part.and_then(|p| p.parse::<u32>().ok());
+    text.split_whitespace().any(|word| {
+        let mut parts = word.split('.');
+        matches!((number(parts.next()), number(parts.next())), (Some(major), Some(minor)) if (major, minor) >= (1, 7))
+    })
 }
 
 /// The descriptor of these bytes.

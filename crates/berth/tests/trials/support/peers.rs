@@ -13,14 +13,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// The tool, if it answers `probe`. `BERTH_TEST_<NAME>` says how to call it where its name alone does not do.
+    /// The tool, if it answers `probe`: this machine's, or that of the Debian tree that `BERTH_TEST_PEERS` names.
     pub(crate) fn find(name: &str, probe: &str) -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "where the peers of a test are is the caller's wish")]
-        let said = std::env::var(format!("BERTH_TEST_{}", name.to_uppercase())).ok();
-        let words = said.unwrap_or_else(|| name.to_owned()).split_whitespace().map(str::to_owned).collect();
-        let peer = Self { words };
-        let answers = peer.command(&[probe]).output().is_ok_and(|output| output.status.success());
-        answers.then_some(peer)
+        let tree = std::env::var("BERTH_TEST_PEERS").ok();
+        let chrooted = tree.map(|tree| vec!["chroot".to_owned(), tree, name.to_owned()]);
+        let ways = [Some(vec![name.to_owned()]), chrooted];
+        let answers =
+            |peer: &Self| peer.command(&[probe]).output().is_ok_and(|output| output.status.success());
+        ways.into_iter().flatten().map(|words| Self { words }).find(answers)
     }
 
     fn command(&self, words: &[&str]) -> Command {
