@@ -14,7 +14,7 @@ mod usage;
 
 pub use engine::{Engine, EngineSettings};
 pub use images::{
-    HistoryEntry, ImageDetails, ImageFilter, PruneOptions, Pruned, Pulled, Pushed, Removal, RemoveOptions,
+    HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled, Pushed, Removal, RemoveOptions,
     is_missing_tag,
 };
 pub use matching::{LabelFilter, glob};

@@ -3,7 +3,11 @@
 //! Not here: how they are stored or moved (`berth-store`, `berth-distribution`). Invariant: what a user sees of an
 //! image comes from its record or its own documents, never from another image.
 
+mod archives;
+mod changes;
+mod copy;
 mod history;
+mod import;
 mod inspect;
 mod list;
 mod origin;
@@ -14,6 +18,9 @@ mod remove;
 mod substitute;
 mod users;
 
+pub use archives::Loaded;
+pub use copy::Place;
+pub use import::ImportOptions;
 pub use history::HistoryEntry;
 pub use inspect::ImageDetails;
 pub use list::ImageFilter;

@@ -4,7 +4,7 @@
 
 use crate::Engine;
 use berth_oci::{
-    Context, CopyOptions, Digest, Error, Event, Kind, Platforms, Progress, Reference, Result, copy,
+    Context, Digest, Error, Event, Kind, Platforms, Progress, Reference, Result, copy,
 };
 use berth_store::{IngestOptions, Store};
 
@@ -46,8 +46,7 @@ impl Engine {
         let options =
             IngestOptions { keep_blobs: self.settings().keep_blobs, origin: Some(reference.name_only()) };
         let sink = store.sink(Some(&reference), options, &lease);
-        let options = CopyOptions { platforms: platforms.clone(), jobs: self.settings().jobs };
-        let root = copy(&source, &sink, &options, progress).map_err(|error| unresolved(error, &reference))?;
+        let root = copy(&source, &sink, &self.copying(platforms), progress).map_err(|error| unresolved(error, &reference))?;
         let is_new = before.as_ref() != Some(root.digest());
         Ok(Pulled { digest: root.digest().clone(), is_new })
     }

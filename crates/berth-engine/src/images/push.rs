@@ -7,7 +7,7 @@ use super::origin::Origins;
 use super::substitute::Substitute;
 use crate::Engine;
 use berth_oci::{
-    CopyOptions, Descriptor, Digest, Error, Event, Kind, Manifest, Platform, Platforms, Progress, Reference,
+    Descriptor, Digest, Error, Event, Kind, Manifest, Platform, Platforms, Progress, Reference,
     Result, Source, copy,
 };
 use berth_store::{ImageRecord, Store};
@@ -43,14 +43,18 @@ impl Engine {
         let source = store.source(root.digest(), Some(&origins));
         match self.send(&source, &reference, progress) {
             Ok(root) => Ok(Pushed { manifest: root.descriptor(), changed: why }),
-            Err(error) if may_recompress(&error) => {
-                let manifest = match root.image() {
-                    Some(_) => root,
-                    None => store.platform_image(&target, platform)?.manifest,
-                };
-                self.push_recompressed(&reference, &manifest, &source, progress, &error)
-            }
-            Err(error) => Err(error),
+            Err(error) if error.kind() == Kind::Cancelled => Err(error),
+            // Was it the registry that we push to, or one that a layer should have come from?
+            Err(error) => match self.first_lost(store, &root, &source)? {
+                None => Err(error),
+                Some(lost) => {
+                    let manifest = match root.image() {
+                        Some(_) => root,
+                        None => store.platform_image(&target, platform)?.manifest,
+                    };
+                    self.push_recompressed(&reference, &manifest, &source, progress, &lost)
+                }
+            },
         }
     }
 
@@ -77,8 +81,7 @@ impl Engine {
         let store = self.store()?;
         let mount_from = |digest: &Digest| store.origins(digest).unwrap_or_default();
         let sink = self.client().sink(reference, &mount_from, progress)?;
-        let options = CopyOptions { platforms: Platforms::All, jobs: self.settings().jobs };
-        copy(source, &sink, &options, progress)
+        copy(source, &sink, &self.copying(&Platforms::All), progress)
     }
 
     /// The compressed form of a layer cannot be had any more: it is made anew, which changes the image's digest.
@@ -96,12 +99,6 @@ impl Engine {
         let root = self.send(&substitute, reference, progress)?;
         Ok(Pushed { manifest: root.descriptor(), changed: Some(note) })
     }
-}
-
-/// Errors that say that a layer's compressed form is nowhere to be had.
-fn may_recompress(error: &Error) -> bool {
-    error.message().contains("compressed bytes of layer")
-        || error.message().contains("nobody knows where layer")
 }
 
 fn missing(reference: &Reference) -> Error {

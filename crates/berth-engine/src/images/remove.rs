@@ -110,7 +110,7 @@ fn plan_by_id(text: &str, record: &ImageRecord, users: &[User], force: bool) -> 
 }
 
 /// The name of the image that `text` is, or none where it is an id.
-fn name_meant(text: &str, record: &ImageRecord) -> Option<Reference> {
+pub(crate) fn name_meant(text: &str, record: &ImageRecord) -> Option<Reference> {
     let reference: Reference = text.parse().ok()?;
     let tagged = reference.clone().or_latest();
     let by_digest = reference.digest().map(|digest| reference.with_digest(digest.clone()));

@@ -45,6 +45,23 @@ impl<'a> Substitute<'a> {
     }
 }
 
+/// Why the first layer whose compressed form cannot be had cannot; each is asked for its first byte.
+pub(crate) fn lost_layer(store: &Store, manifest: &Manifest, source: &dyn Source) -> Result<Option<Error>> {
+    let Some(image) = manifest.image() else { return Ok(None) };
+    for layer in image.layers.iter().filter(|layer| media_type::layer_compression(&layer.media_type).is_some()) {
+        if store.has_blob(&layer.digest)? {
+            continue;
+        }
+        let asked = source.blob(layer, 0).and_then(|mut bytes| Ok(bytes.read_exact(&mut [0])?));
+        match asked {
+            Err(error) if error.kind() == berth_oci::Kind::Cancelled => return Err(error),
+            Err(error) => return Ok(Some(error)),
+            Ok(()) => {}
+        }
+    }
+    Ok(None)
+}
+
 fn parts<'m>(store: &Store, manifest: &'m Manifest) -> Result<(&'m ImageManifest, Vec<Digest>)> {
     let image =
         manifest.image().ok_or_else(|| Error::invalid(format!("{} is no image", manifest.digest())))?;
