@@ -14,9 +14,9 @@ mod usage;
 
 pub use engine::{Engine, EngineSettings};
 pub use images::{
-    HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled, Pushed, Removal, RemoveOptions,
-    is_missing_tag,
+    HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,
+    Pushed, Removal, RemoveOptions, is_missing_tag,
 };
 pub use matching::{LabelFilter, glob};
 pub use registry::SearchFilter;
-pub use usage::{Usage, UsageTotal};
+pub use usage::{ContainerCounts, Usage, UsageTotal};

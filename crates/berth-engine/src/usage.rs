@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use berth_oci::{Digest, Result};
+use berth_runtime::Status;
 use berth_store::{CheckOptions, CheckReport, ContainerRecord, DiskUsage, ImageRecord};
 use std::collections::{HashMap, HashSet};
 
@@ -16,6 +17,17 @@ pub struct Usage {
     pub containers: Vec<ContainerRecord>,
     /// Which of those are running.
     pub running: HashSet<String>,
+}
+
+/// How many containers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerCounts {
+    /// All of them.
+    pub all: usize,
+    /// With processes that run.
+    pub running: usize,
+    /// With processes that are frozen.
+    pub paused: usize,
 }
 
 /// A row of `system df`.
@@ -46,6 +58,23 @@ impl Engine {
             }
         }
         Ok(Usage { disk: store.disk_usage()?, images: store.images()?, containers, running })
+    }
+
+    /// How many containers there are.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn container_counts(&self) -> Result<ContainerCounts> {
+        let mut counts = ContainerCounts::default();
+        for container in self.store()?.containers()? {
+            counts.all += 1;
+            match self.container_status(&container.id)? {
+                Some(Status::Running) => counts.running += 1,
+                Some(Status::Paused) => counts.paused += 1,
+                _ => {}
+            }
+        }
+        Ok(counts)
     }
 
     /// Reads everything the store has and compares it with what it should be.

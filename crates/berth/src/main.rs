@@ -7,6 +7,7 @@ mod cli;
 mod exit;
 mod filters;
 mod format;
+mod progress;
 mod settings;
 mod terminal;
 

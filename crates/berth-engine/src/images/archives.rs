@@ -7,7 +7,8 @@ use super::origin::Origins;
 use super::substitute::{Substitute, lost_layer};
 use crate::Engine;
 use berth_oci::{
-    AtPath, CopyOptions, Digest, Event, Manifest, Platform, Platforms, Progress, Reference, Result, Source, copy,
+    AtPath, CopyOptions, Digest, Event, Manifest, Platform, Platforms, Progress, Reference, Result, Source,
+    copy,
 };
 use berth_store::archives::{Archive, ArchiveFormat, ArchiveWriter};
 use berth_store::{IngestOptions, Protected, Store};

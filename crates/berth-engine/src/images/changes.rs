@@ -37,7 +37,8 @@ fn change(config: &mut RuntimeConfig, line: &str) -> Result<()> {
             }
         }
         "VOLUME" => {
-            let paths = json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
+            let paths =
+                json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
             config.volumes.extend(paths.into_iter().map(|path| (path, json!({}))));
         }
         "USER" => config.user = rest.to_owned(),
@@ -90,7 +91,9 @@ fn pairs(instruction: &str, text: &str) -> Result<Vec<(String, String)>> {
         .iter()
         .map(|word| match word.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(Error::invalid(format!("Syntax error - can't find = in \"{word}\". Must be of the form: name=value"))),
+            _ => Err(Error::invalid(format!(
+                "Syntax error - can't find = in \"{word}\". Must be of the form: name=value"
+            ))),
         })
         .collect()
 }
@@ -133,7 +136,9 @@ mod tests {
     fn check(lines: &[&str]) -> String {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         match apply(&lines) {
-            Ok(config) => serde_json::to_string(&config).unwrap().replace("\"Entrypoint\":null,\"Cmd\":null", "-"),
+            Ok(config) => {
+                serde_json::to_string(&config).unwrap().replace("\"Entrypoint\":null,\"Cmd\":null", "-")
+            }
             Err(error) => error.message().to_owned(),
         }
     }

@@ -3,8 +3,8 @@
 
 use crate::Engine;
 use berth_oci::{Digest, Error, Platforms, Progress, Reference, Result, Sink, Source, copy};
-use berth_store::archives::{ArchiveFormat, ArchiveWriter, ArchivedImage, Layout};
 use berth_store::IngestOptions;
+use berth_store::archives::{ArchiveFormat, ArchiveWriter, ArchivedImage, Layout};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
@@ -35,9 +35,12 @@ impl FromStr for Place {
             return Ok(Self::Registry(name.parse::<Reference>()?.or_latest()));
         }
         let path_and = |rest: &str| -> Result<(PathBuf, Option<String>)> {
-            let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag.to_owned())));
+            let (path, tag) =
+                rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag.to_owned())));
             match path.is_empty() {
-                true => Err(Error::invalid(format!("`{text}` names no file")).hint("write TRANSPORT:PATH[:TAG]")),
+                true => {
+                    Err(Error::invalid(format!("`{text}` names no file")).hint("write TRANSPORT:PATH[:TAG]"))
+                }
                 false => Ok((PathBuf::from(path), tag.filter(|tag| !tag.is_empty()))),
             }
         };
@@ -60,7 +63,13 @@ impl Engine {
     ///
     /// # Errors
     /// The source has no such image, or the destination does not take it.
-    pub fn copy(&self, from: &Place, to: &Place, platforms: &Platforms, progress: &dyn Progress) -> Result<Digest> {
+    pub fn copy(
+        &self,
+        from: &Place,
+        to: &Place,
+        platforms: &Platforms,
+        progress: &dyn Progress,
+    ) -> Result<Digest> {
         let mut copied = None;
         let mut then = |source: &dyn Source| {
             copied = Some(self.copy_to(source, from, to, platforms, progress)?);
@@ -82,7 +91,8 @@ impl Engine {
             }
             Place::DockerArchive(path, name) => {
                 let archive = self.open_archive(path)?;
-                let image = choose(archive.images(), |image| name.as_ref().is_none_or(|n| image.names.contains(n)))?;
+                let image =
+                    choose(archive.images(), |image| name.as_ref().is_none_or(|n| image.names.contains(n)))?;
                 then(&archive.source(image))?;
             }
         }
@@ -210,7 +220,10 @@ mod tests {
             ("oci:/tmp/x", Place::Layout("/tmp/x".into(), None)),
             ("oci:x:1", Place::Layout("x".into(), Some("1".into()))),
             ("oci-archive:x.tar:v", Place::OciArchive("x.tar".into(), Some("v".into()))),
-            ("docker-archive:x.tar:a/b:1", Place::DockerArchive("x.tar".into(), Some("a/b:1".parse().unwrap()))),
+            (
+                "docker-archive:x.tar:a/b:1",
+                Place::DockerArchive("x.tar".into(), Some("a/b:1".parse().unwrap())),
+            ),
             ("docker-archive:x.tar", Place::DockerArchive("x.tar".into(), None)),
         ] {
             assert_eq!(text.parse::<Place>().unwrap(), expected, "{text}");

@@ -3,8 +3,8 @@
 use super::changes;
 use crate::Engine;
 use berth_oci::{
-    CopyOptions, Descriptor, Digest, Error, History, ImageConfig, ImageManifest, Manifest, ManifestBody, Platform,
-    Platforms, Reference, Result, RootFs, Silent, Source, copy, media_type,
+    CopyOptions, Descriptor, Digest, Error, History, ImageConfig, ImageManifest, Manifest, ManifestBody,
+    Platform, Platforms, Reference, Result, RootFs, Silent, Source, copy, media_type,
 };
 use berth_store::IngestOptions;
 use jiff::Timestamp;

@@ -20,8 +20,8 @@ mod users;
 
 pub use archives::Loaded;
 pub use copy::Place;
-pub use import::ImportOptions;
 pub use history::HistoryEntry;
+pub use import::ImportOptions;
 pub use inspect::ImageDetails;
 pub use list::ImageFilter;
 pub use prune::{PruneOptions, Pruned};

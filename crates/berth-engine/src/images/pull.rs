@@ -3,9 +3,7 @@
 //! Invariant: an image that is known and complete costs one question to the registry, and nothing is written.
 
 use crate::Engine;
-use berth_oci::{
-    Context, Digest, Error, Event, Kind, Platforms, Progress, Reference, Result, copy,
-};
+use berth_oci::{Context, Digest, Error, Event, Kind, Platforms, Progress, Reference, Result, copy};
 use berth_store::{IngestOptions, Store};
 
 /// What a pull came to.
@@ -46,7 +44,8 @@ impl Engine {
         let options =
             IngestOptions { keep_blobs: self.settings().keep_blobs, origin: Some(reference.name_only()) };
         let sink = store.sink(Some(&reference), options, &lease);
-        let root = copy(&source, &sink, &self.copying(platforms), progress).map_err(|error| unresolved(error, &reference))?;
+        let root = copy(&source, &sink, &self.copying(platforms), progress)
+            .map_err(|error| unresolved(error, &reference))?;
         let is_new = before.as_ref() != Some(root.digest());
         Ok(Pulled { digest: root.digest().clone(), is_new })
     }

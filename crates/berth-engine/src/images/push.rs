@@ -7,8 +7,8 @@ use super::origin::Origins;
 use super::substitute::Substitute;
 use crate::Engine;
 use berth_oci::{
-    Descriptor, Digest, Error, Event, Kind, Manifest, Platform, Platforms, Progress, Reference,
-    Result, Source, copy,
+    Descriptor, Digest, Error, Event, Kind, Manifest, Platform, Platforms, Progress, Reference, Result,
+    Source, copy,
 };
 use berth_store::{ImageRecord, Store};
 

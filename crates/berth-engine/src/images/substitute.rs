@@ -48,7 +48,9 @@ impl<'a> Substitute<'a> {
 /// Why the first layer whose compressed form cannot be had cannot; each is asked for its first byte.
 pub(crate) fn lost_layer(store: &Store, manifest: &Manifest, source: &dyn Source) -> Result<Option<Error>> {
     let Some(image) = manifest.image() else { return Ok(None) };
-    for layer in image.layers.iter().filter(|layer| media_type::layer_compression(&layer.media_type).is_some()) {
+    for layer in
+        image.layers.iter().filter(|layer| media_type::layer_compression(&layer.media_type).is_some())
+    {
         if store.has_blob(&layer.digest)? {
             continue;
         }

@@ -21,9 +21,14 @@ impl Engine {
 
     /// Whether a container has processes.
     pub(crate) fn is_running(&self, id: &str) -> Result<bool> {
+        Ok(matches!(self.container_status(id)?, Some(Status::Running | Status::Paused)))
+    }
+
+    /// What a container is doing; none where it was never started.
+    pub(crate) fn container_status(&self, id: &str) -> Result<Option<Status>> {
         let run_dir = self.settings().location.runroot.join("containers").join(id);
         let state = berth_runtime::state(&self.store()?.container_dir(id), &run_dir)?;
-        Ok(state.is_some_and(|state| matches!(state.status, Status::Running | Status::Paused)))
+        Ok(state.map(|state| state.status))
     }
 
     /// How many containers each image has.

@@ -7,6 +7,7 @@ mod context;
 mod help;
 mod image;
 mod inspect;
+mod registry;
 mod system;
 mod usage;
 
@@ -69,6 +70,26 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Copy an image between registries, the store, layouts and archives
+    Copy(registry::copy::Args),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(image::import::Args),
+    /// Display system-wide information
+    Info(system::info::Args),
+    /// Load an image from a tar archive or STDIN
+    Load(image::load::Args),
+    /// Authenticate to a registry
+    Login(registry::login::Args),
+    /// Log out from a registry
+    Logout(registry::logout::Args),
+    /// Download an image from a registry
+    Pull(image::pull::Args),
+    /// Upload an image to a registry
+    Push(image::push::Args),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(image::save::Args),
+    /// Search a registry for images
+    Search(registry::search::Args),
     /// Show the history of an image
     History(image::history::Args),
     /// Manage images
@@ -100,7 +121,11 @@ pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
     };
     let level = cli.global.log_level.unwrap_or_default();
     terminal::set_level(if cli.global.debug { LogLevel::Debug } else { level });
-    let context = Context::new(Settings::read(persona, &cli.global)?);
+    let settings = Settings::read(persona, &cli.global)?;
+    if let Some(plan) = &settings.environment.fault {
+        berth_store::fault::arm(plan.parse()?);
+    }
+    let context = Context::new(settings);
     dispatch(cli.command, &context)
 }
 
@@ -111,6 +136,16 @@ fn tree(persona: Persona) -> clap::Command {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Copy(args) => args.run(context),
+        Command::Import(args) => args.run(context),
+        Command::Info(args) => args.run(context),
+        Command::Load(args) => args.run(context),
+        Command::Login(args) => args.run(context),
+        Command::Logout(args) => args.run(context),
+        Command::Pull(args) => args.run(context),
+        Command::Push(args) => args.run(context),
+        Command::Save(args) => args.run(context),
+        Command::Search(args) => args.run(context),
         Command::History(args) => args.run(context),
         Command::Image(command) => command.run(context),
         Command::Images(args) => args.run(context),

@@ -1,5 +1,8 @@
-//! `berth system …`, and `version` beside it.
+//! `berth system …`, and `info` and `version` beside it.
 
+pub(crate) mod check;
+pub(crate) mod df;
+pub(crate) mod info;
 pub(crate) mod version;
 
 use super::Context;
@@ -8,6 +11,12 @@ use crate::exit::Outcome;
 /// Commands about berth itself.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    /// Verify everything that is stored
+    Check(check::Args),
+    /// Show disk usage
+    Df(df::Args),
+    /// Display system-wide information
+    Info(info::Args),
     /// Show the version of berth
     Version(version::Args),
 }
@@ -16,6 +25,9 @@ impl Command {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         match self {
+            Self::Check(args) => args.run(context),
+            Self::Df(args) => args.run(context),
+            Self::Info(args) => args.run(context),
             Self::Version(args) => args.run(context),
         }
     }

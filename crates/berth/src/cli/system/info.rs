@@ -1,0 +1,166 @@
+//! `berth info`.
+
+use super::version::{DOCKER_VERSION, VERSION};
+use crate::cli::Context;
+use crate::exit::{ClientSide, Exit, Outcome};
+use crate::format::human;
+use crate::format::template::{Options, Template, Value};
+use crate::settings::Persona;
+use crate::terminal;
+use berth_oci::Result;
+use serde_json::json;
+use std::fs;
+
+/// Display system-wide information.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Format output using a Go template, or 'json'
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let information = information(context)?;
+        let text = match self.format.as_deref() {
+            None | Some("") => plain(&information),
+            Some("json") => format!("{information}\n"),
+            Some(template) => {
+                let rendered = Template::parse(template).and_then(|template| {
+                    template.render(&Value::from_json(&information), Options::default())
+                });
+                rendered.client()? + "\n"
+            }
+        };
+        terminal::print(text)?;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// Docker's document about the machine, as far as it is about berth.
+fn information(context: &Context) -> Result<serde_json::Value> {
+    let engine = context.engine()?;
+    let settings = &context.settings;
+    let (containers, images) = (engine.container_counts()?, engine.images(&Default::default())?.len());
+    let uname = rustix::system::uname();
+    let version = match settings.persona {
+        Persona::Berth => VERSION,
+        Persona::Docker => DOCKER_VERSION,
+    };
+    Ok(json!({
+        "ID": context.settings.root.display().to_string(),
+        "Containers": containers.all,
+        "ContainersRunning": containers.running,
+        "ContainersPaused": containers.paused,
+        "ContainersStopped": containers.all - containers.running - containers.paused,
+        "Images": images,
+        "Driver": "overlayfs",
+        "DriverStatus": [["Layers", "EROFS over uncompressed tar"]],
+        "SystemTime": jiff::Timestamp::now().to_string(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": if fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok() { "2" } else { "1" },
+        "KernelVersion": uname.release().to_string_lossy(),
+        "OperatingSystem": operating_system(),
+        "OSType": "linux",
+        "Architecture": uname.machine().to_string_lossy(),
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+        "MemTotal": memory(),
+        "DockerRootDir": settings.root.display().to_string(),
+        "HttpProxy": hidden(settings.environment.http_proxy.as_deref()),
+        "HttpsProxy": hidden(settings.environment.https_proxy.as_deref()),
+        "NoProxy": settings.environment.no_proxy.clone().unwrap_or_default(),
+        "Name": uname.nodename().to_string_lossy(),
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "ServerVersion": version,
+        "DefaultRuntime": "berth",
+        "Runtimes": {"berth": {"path": "berth"}},
+        "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false},
+        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {}, "Mirrors": null},
+        "Warnings": null,
+        "ClientInfo": {"Version": version, "Context": "default", "Debug": false},
+    }))
+}
+
+/// A proxy's address may hold a password, and this document gets pasted into bug reports.
+fn hidden(proxy: Option<&str>) -> String {
+    let Some(proxy) = proxy else { return String::new() };
+    match (proxy.split_once("://"), proxy.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        (None, Some((_, host))) => format!("xxxxx:xxxxx@{host}"),
+        _ => proxy.to_owned(),
+    }
+}
+
+fn operating_system() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+fn memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn plain(information: &serde_json::Value) -> String {
+    let word = |key: &str| match &information[key] {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let memory = human::binary_size(information["MemTotal"].as_u64().unwrap_or(0));
+    let mut text = format!(
+        "Client:\n Version:    {}\n Context:    default\n Debug Mode: false\n\nServer:\n",
+        word("ServerVersion")
+    );
+    for (indent, name, value) in [
+        (1, "Containers", word("Containers")),
+        (2, "Running", word("ContainersRunning")),
+        (2, "Paused", word("ContainersPaused")),
+        (2, "Stopped", word("ContainersStopped")),
+        (1, "Images", word("Images")),
+        (1, "Server Version", word("ServerVersion")),
+        (1, "Storage Driver", word("Driver")),
+        (2, "Layers", "EROFS over uncompressed tar".to_owned()),
+        (1, "Logging Driver", word("LoggingDriver")),
+        (1, "Cgroup Driver", word("CgroupDriver")),
+        (1, "Cgroup Version", word("CgroupVersion")),
+        (1, "Swarm", "inactive".to_owned()),
+        (1, "Default Runtime", word("DefaultRuntime")),
+        (1, "Kernel Version", word("KernelVersion")),
+        (1, "Operating System", word("OperatingSystem")),
+        (1, "OSType", word("OSType")),
+        (1, "Architecture", word("Architecture")),
+        (1, "CPUs", word("NCPU")),
+        (1, "Total Memory", memory),
+        (1, "Name", word("Name")),
+        (1, "Docker Root Dir", word("DockerRootDir")),
+        (1, "HTTP Proxy", word("HttpProxy")),
+        (1, "HTTPS Proxy", word("HttpsProxy")),
+        (1, "No Proxy", word("NoProxy")),
+    ] {
+        if !value.is_empty() {
+            text += &format!("{}{name}: {value}\n", " ".repeat(indent));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn passwords_of_proxies_stay_secret() {
+        for (proxy, shown) in [
+            ("http://proxy:3128", "http://proxy:3128"),
+            ("http://user:pass@proxy:3128", "http://xxxxx:xxxxx@proxy:3128"),
+            ("user:pa@ss@proxy", "xxxxx:xxxxx@proxy"),
+        ] {
+            assert_eq!(super::hidden(Some(proxy)), shown);
+        }
+    }
+}
