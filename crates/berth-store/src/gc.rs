@@ -7,7 +7,7 @@
 use crate::database::{Answer, Durability, count, digest, moment};
 use crate::disk;
 use crate::lease;
-use crate::locks::StoreLock;
+use crate::locks::{self, StoreLock};
 use crate::orphans::{self, Orphan};
 use crate::store::{Inner, Store};
 use berth_oci::{Digest, Result};
@@ -213,6 +213,10 @@ fn move_away(inner: &Inner, garbage: &Garbage) -> Result<Vec<PathBuf>> {
         }
     }
     for orphan in &garbage.orphans {
+        if orphan.path.starts_with(location.locks()) {
+            locks::remove_abandoned(&orphan.path)?;
+            continue;
+        }
         trash.extend(disk::discard(&orphan.path, &location.trash())?);
     }
     Ok(trash)

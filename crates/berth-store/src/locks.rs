@@ -79,6 +79,14 @@ pub(crate) fn is_abandoned(path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes a lock file that nobody holds, holding it: whoever waits for it notices that it does not count any more.
+pub(crate) fn remove_abandoned(path: &Path) -> Result<()> {
+    match try_exclusive(path)? {
+        Some(_held) => disk::remove(path),
+        None => Ok(()),
+    }
+}
+
 fn is_still_at(file: &File, path: &Path) -> Result<bool> {
     let ours = file.metadata().at(path)?;
     match std::fs::metadata(path) {

@@ -9,10 +9,11 @@ use crate::ingest::tree_bytes;
 use crate::layout::Location;
 use crate::locks;
 use crate::store::Inner;
-use berth_oci::{AtPath, Digest, Result};
+use berth_oci::{AtPath, Digest, Kind, Result};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -25,8 +26,13 @@ pub(crate) struct Orphan {
 }
 
 impl Orphan {
-    fn at(path: PathBuf) -> Result<Self> {
-        Ok(Self { bytes: tree_bytes(&path)?, path })
+    /// `None`: whoever it belonged to has just taken it away. Lock files and downloads come and go under no lock.
+    fn at(path: PathBuf) -> Result<Option<Self>> {
+        match tree_bytes(&path) {
+            Ok(bytes) => Ok(Some(Self { path, bytes })),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -35,13 +41,16 @@ pub(crate) fn partials(location: &Location, grace: Duration) -> Result<Vec<Orpha
     let mut found = Vec::new();
     for entry in disk::entries(&location.ingest())? {
         let path = entry.path();
-        let age = entry.metadata().and_then(|m| m.modified()).at(&path)?;
+        let age = match entry.metadata().and_then(|metadata| metadata.modified()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            answer => answer.at(&path)?,
+        };
         let age = SystemTime::now().duration_since(age).unwrap_or_default();
         let is_partial = path.extension().is_some_and(|e| e == "partial");
         let lock = path.file_stem().map(|stem| location.locks().join("blobs").join(stem));
         let is_idle = lock.map_or(Ok(true), |lock| locks::is_abandoned(&lock))?;
         if is_idle && (age >= grace || !is_partial) {
-            found.push(Orphan::at(path)?);
+            found.extend(Orphan::at(path)?);
         }
     }
     Ok(found)
@@ -65,17 +74,17 @@ pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
         for entry in disk::entries(&home)? {
             let name = Word(entry.file_name().to_string_lossy().into_owned());
             if !leases.contains(&name) {
-                found.push(Orphan::at(entry.path())?);
+                found.extend(Orphan::at(entry.path())?);
             }
         }
     }
     for entry in disk::entries(&location.trash())? {
-        found.push(Orphan::at(entry.path())?);
+        found.extend(Orphan::at(entry.path())?);
     }
     for home in ["blobs", "layers"] {
         for entry in disk::entries(&location.locks().join(home))? {
             if locks::is_abandoned(&entry.path())? {
-                found.push(Orphan::at(entry.path())?);
+                found.extend(Orphan::at(entry.path())?);
             }
         }
     }
@@ -115,7 +124,7 @@ fn strangers(home: &Path, algorithm: &str, known: &HashSet<Digest>, found: &mut 
             };
             let digest = format!("{algorithm}:{hex}").parse::<Digest>();
             if !digest.is_ok_and(|digest| known.contains(&digest)) {
-                found.push(Orphan::at(entry.path())?);
+                found.extend(Orphan::at(entry.path())?);
             }
         }
     }
