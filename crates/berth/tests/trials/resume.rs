@@ -1,6 +1,6 @@
 //! A pull that is broken off goes on where it stopped: over all attempts, each byte crosses the wire about once.
 
-use super::support::{Image, Random, Registry, Sealed, Then, many_layers};
+use super::support::{Image, Random, Registry, Sealed, many_layers};
 
 const BREAKS: u64 = 10;
 /// What a break may cost: the buffers between the wire and the file.
@@ -31,7 +31,7 @@ fn after_kill_9_at_ten_places() {
     let reference = registry.add("resume/killed", &image);
     let mut broken = 0;
     for piece in pieces(image.size()) {
-        registry.let_through(piece, Then::Stall);
+        registry.let_through(piece);
         let mut child = sealed.spawn(&["pull", "--quiet", &reference]);
         let stalled = registry.wait_until_stalled(|| child.try_wait().expect("it is our child").is_some());
         assert!(stalled, "the pull ended before its line was broken");
@@ -42,24 +42,19 @@ fn after_kill_9_at_ten_places() {
         sealed.check().expect("after the kill");
     }
     assert_eq!(broken, BREAKS);
-    registry.let_through(u64::MAX, Then::Stall);
+    registry.let_through(u64::MAX);
     sealed.ok(&["pull", "--quiet", &reference]);
     sealed.check().expect("after the last pull");
     assert_about_once(&registry, &image);
 }
 
 #[test]
-fn after_the_line_broke_at_ten_places() {
+fn although_the_line_breaks_at_ten_places() {
     let (sealed, registry, image) = (Sealed::new(), Registry::start(), image());
     let reference = registry.add("resume/cut", &image);
-    for piece in pieces(image.size()) {
-        registry.let_through(piece, Then::Break);
-        let outcome = sealed.run(&["pull", "--quiet", &reference]);
-        assert!(!outcome.succeeded(), "the line was broken, and yet: {}", outcome.tell());
-        assert!(!outcome.stderr().is_empty(), "it said nothing");
-    }
-    registry.let_through(u64::MAX, Then::Stall);
+    registry.break_after(&pieces(image.size()));
     sealed.ok(&["pull", "--quiet", &reference]);
-    sealed.check().expect("after the last pull");
+    assert_eq!(registry.breaks_left(), 0, "the pull ended before its line was broken");
+    sealed.check().expect("after the pull");
     assert_about_once(&registry, &image);
 }

@@ -9,7 +9,7 @@ mod sealed;
 pub(crate) use image::{Image, Random, busybox, many_layers, many_layers_for};
 pub(crate) use layout::write_layout;
 pub(crate) use peers::{Peer, RealRegistry};
-pub(crate) use registry::{Registry, Then};
+pub(crate) use registry::Registry;
 pub(crate) use sealed::{Outcome, Sealed};
 
 /// Says on stderr, for everybody to see, that a test could not do its work here.

@@ -2,7 +2,7 @@
 //! breaks where a test wants it to.
 
 use super::Image;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,10 +13,10 @@ const CHUNK: usize = 32 * 1024;
 
 /// What happens when the gate has let through what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+enum Then {
     /// Whoever reads waits.
     Stall,
-    /// The line breaks, and the next ones, too.
+    /// This line breaks; what is behind the gate's next opening may pass on another one.
     Break,
 }
 
@@ -24,6 +24,8 @@ pub(crate) enum Then {
 struct Gate {
     left: u64,
     then: Then,
+    /// How much may pass after each break; then everything.
+    next: VecDeque<u64>,
     waiting: bool,
 }
 
@@ -51,7 +53,7 @@ impl Registry {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
-        let gate = Gate { left: u64::MAX, then: Then::Stall, waiting: false };
+        let gate = Gate { left: u64::MAX, then: Then::Stall, next: VecDeque::new(), waiting: false };
         let shared =
             Arc::new(Shared { content: Mutex::default(), gate: Mutex::new(gate), changed: Condvar::new() });
         let serving = Arc::clone(&shared);
@@ -82,9 +84,26 @@ impl Registry {
         self.shared.content.lock().expect("no holder panics").sent.values().sum()
     }
 
-    /// From now on lets `bytes` of blobs through.
-    pub(crate) fn let_through(&self, bytes: u64, then: Then) {
-        *self.shared.gate.lock().expect("no holder panics") = Gate { left: bytes, then, waiting: false };
+    /// From now on lets `bytes` of blobs through, and then nothing until it is told otherwise.
+    pub(crate) fn let_through(&self, bytes: u64) {
+        self.set(Gate { left: bytes, then: Then::Stall, next: VecDeque::new(), waiting: false });
+    }
+
+    /// Breaks the line after each of these numbers of bytes; then lets everything through.
+    pub(crate) fn break_after(&self, pieces: &[u64]) {
+        let mut next = VecDeque::from(pieces.to_vec());
+        let left = next.pop_front().unwrap_or(u64::MAX);
+        self.set(Gate { left, then: Then::Break, next, waiting: false });
+    }
+
+    /// How often it will still break the line.
+    pub(crate) fn breaks_left(&self) -> usize {
+        let gate = self.shared.gate.lock().expect("no holder panics");
+        gate.next.len() + usize::from(gate.then == Then::Break)
+    }
+
+    fn set(&self, gate: Gate) {
+        *self.shared.gate.lock().expect("no holder panics") = gate;
         self.shared.changed.notify_all();
     }
 
@@ -216,6 +235,10 @@ fn pass(shared: &Shared, wanted: usize) -> io::Result<usize> {
     let mut gate = shared.gate.lock().expect("no holder panics");
     while gate.left == 0 {
         if gate.then == Then::Break {
+            match gate.next.pop_front() {
+                Some(bytes) => gate.left = bytes,
+                None => (gate.left, gate.then) = (u64::MAX, Then::Stall),
+            }
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         gate.waiting = true;
