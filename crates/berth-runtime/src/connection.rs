@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 /// The monitor finds its connection to its creator here, and the lock beside it.
 pub(crate) const CREATOR_FD: i32 = 3;
 pub(crate) const LOCK_FD: i32 = 4;
+/// The read-only mount of its own program, open for its lifetime: closing the last descriptor of a detached mount
+/// waits for an RCU grace period (10 ms and more), which here costs nobody anything.
+pub(crate) const PROGRAM_FD: i32 = 5;
 /// The hidden role, and what `ps` shows of it.
 pub(crate) const MONITOR_ROLE: &str = "__monitor";
 
@@ -87,8 +90,10 @@ fn spawn_monitor(bundle: &Bundle, socket: &UnixStream, lock: &Lock) -> Result<()
         Handed { fd: null.as_fd(), number: 2 },
         Handed { fd: socket.as_fd(), number: CREATOR_FD },
         Handed { fd: lock.file().as_fd(), number: LOCK_FD },
+        Handed { fd: program.as_fd(), number: PROGRAM_FD },
     ];
-    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    // By the number it has there: ours may be given to something else on the way.
+    let path = format!("/proc/self/fd/{PROGRAM_FD}");
     spawn::detached(&text(path.as_bytes())?, &arguments, &[], &handed)
         .context(|| format!("cannot start the monitor `{}`", bundle.exe.display()))
 }

@@ -91,9 +91,9 @@ pub fn read(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
     if !state.is_live() {
         return Ok(Some(state));
     }
-    match Lock::try_take(run_dir)? {
+    match nobody_writes(run_dir)? {
         None => Ok(Some(state)),
-        Some(lock) => repair(dir, run_dir, &lock).map(Some),
+        Some(shared) => repair(dir, run_dir, &shared).map(Some),
     }
 }
 
@@ -122,8 +122,9 @@ fn lost() -> State {
 }
 
 /// Says what happened to a container whose monitor is gone, after clearing away what it left.
-fn repair(dir: &Path, run_dir: &Path, _lock: &Lock) -> Result<State> {
-    // Between our look and the lock the monitor may have written its last word and ended in good order.
+fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
+    let _alone = one_repairs(run_dir)?;
+    // Meanwhile the monitor may have written its last word and ended in good order, or another may have repaired.
     let Some(mut state) = read_unchecked(dir)? else {
         return Err(Error::internal(format!("`{}` has disappeared", state_path(dir).display())));
     };
@@ -158,19 +159,58 @@ pub(crate) fn write(dir: &Path, state: &State) -> Result<()> {
 
 /// The right to write a container's state. Passed on to the monitor as an open descriptor, so that there is no
 /// moment at which nobody holds it.
+///
+/// Held exclusively by creator and monitor. Who only wants to know whether there is one holds it shared for a moment,
+/// so that two who look at once do not take each other for a monitor; who then repairs holds a second lock.
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
+fn lock_file(run_dir: &Path, name: &str) -> Result<File> {
+    fs::create_dir_all(run_dir).at(run_dir)?;
+    let path = run_dir.join(name);
+    File::options().create(true).truncate(false).write(true).open(&path).at(&path)
+}
+
+fn monitor_lock(run_dir: &Path) -> Result<File> {
+    lock_file(run_dir, "monitor.lock")
+}
+
+/// Whether the lock was to be had at once.
+fn try_lock(file: &File, operation: FlockOperation) -> Result<bool> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(Error::from(io::Error::from(error))),
+    }
+}
+
+/// The lock, shared, when there is neither a creator nor a monitor; none can come while it is held.
+fn nobody_writes(run_dir: &Path) -> Result<Option<File>> {
+    let file = monitor_lock(run_dir)?;
+    Ok(try_lock(&file, FlockOperation::NonBlockingLockShared)?.then_some(file))
+}
+
+/// Waits for whoever repairs now.
+fn one_repairs(run_dir: &Path) -> Result<File> {
+    let file = lock_file(run_dir, "repair.lock")?;
+    flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from).at(run_dir)?;
+    Ok(file)
+}
+
 impl Lock {
-    /// `None` when a monitor (or somebody who repairs) has it.
+    /// `None` when a creator or a monitor has it. Those who only look are waited for.
     pub(crate) fn try_take(run_dir: &Path) -> Result<Option<Self>> {
-        fs::create_dir_all(run_dir).at(run_dir)?;
-        let path = run_dir.join("monitor.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).at(&path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(io::Error::from(error)).at(&path),
+        let file = monitor_lock(run_dir)?;
+        loop {
+            if try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+                return Ok(Some(Self(file)));
+            }
+            if !try_lock(&file, FlockOperation::NonBlockingLockShared)? {
+                return Ok(None);
+            }
+            flock(&file, FlockOperation::Unlock).map_err(io::Error::from).at(run_dir)?;
+            drop(one_repairs(run_dir)?);
+            std::thread::yield_now();
         }
     }
 
@@ -212,6 +252,19 @@ mod tests {
         assert_eq!(read(dir.path(), dir.path()).unwrap(), None);
         fs::write(state_path(dir.path()), "").unwrap();
         assert_eq!(read(dir.path(), dir.path()).unwrap().unwrap().exit_code, Some(255));
+    }
+
+    #[test]
+    fn who_looks_is_no_monitor() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::created().unwrap();
+        state.started_at = Some(Timestamp::now());
+        write(dir.path(), &state).unwrap();
+        let looking = nobody_writes(dir.path()).unwrap().unwrap();
+        assert_eq!(read(dir.path(), dir.path()).unwrap().unwrap().exit_code, Some(137));
+        drop(looking);
+        let lock = Lock::try_take(dir.path()).unwrap();
+        assert!(lock.is_some() && Lock::try_take(dir.path()).unwrap().is_none());
     }
 
     #[test]

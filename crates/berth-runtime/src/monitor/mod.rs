@@ -15,7 +15,7 @@ mod spawn;
 
 use crate::bundle::{Bundle, Log};
 use crate::cgroup::Cgroup;
-use crate::connection::{CREATOR_FD, LOCK_FD, socket_path};
+use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
 use crate::log::Writer;
 use crate::protocol::{self, Channel, HEADER, Request};
 use crate::seccomp::Filter;
@@ -40,6 +40,8 @@ struct Monitor {
     bundle: Bundle,
     /// Held until the end of this process.
     _lock: Lock,
+    /// See [`PROGRAM_FD`].
+    _program: OwnedFd,
     state: State,
     listener: Option<UnixListener>,
     clients: BTreeMap<u32, Client>,
@@ -85,13 +87,14 @@ pub(crate) fn role() -> i32 {
 fn run() -> Result<()> {
     let socket = UnixStream::from(inherited::take(CREATOR_FD).context(|| "no connection to the creator")?);
     let lock = Lock::inherited(inherited::take(LOCK_FD).context(|| "no lock")?);
+    let program = inherited::take(PROGRAM_FD).context(|| "no program")?;
     // Processes of the container can see us for a moment while an exec is on its way in: not dumpable means that
     // they cannot open our descriptors, our memory or our program.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(io::Error::from)?;
     rustix::thread::set_name(c"berth-monitor").map_err(io::Error::from)?;
     let bundle = receive_bundle(&socket)?;
-    let mut monitor = Monitor::new(bundle, lock, socket)?;
+    let mut monitor = Monitor::new(bundle, lock, program, socket)?;
     if let Err(error) = monitor.launch() {
         monitor.failed_to_start(error)?;
     }
@@ -112,7 +115,7 @@ fn receive_bundle(mut socket: &UnixStream) -> Result<Bundle> {
 }
 
 impl Monitor {
-    fn new(bundle: Bundle, lock: Lock, creator: UnixStream) -> Result<Self> {
+    fn new(bundle: Bundle, lock: Lock, program: OwnedFd, creator: UnixStream) -> Result<Self> {
         let creator = Client::new(creator, true).context(|| "cannot use the creator's socket")?;
         Ok(Self {
             listener: Some(listen(&bundle)?),
@@ -130,6 +133,7 @@ impl Monitor {
             is_over: false,
             is_cleaned: false,
             _lock: lock,
+            _program: program,
             bundle,
         })
     }
