@@ -25,16 +25,40 @@ fn wait(pidfd: &OwnedFd) {
     rustix::event::poll(&mut polled, None).unwrap();
 }
 
-#[test]
-fn a_killed_monitor_takes_its_container_along() {
-    let Some(sandbox) = Sandbox::shell("sleep 1000 & sleep 1000") else { return };
-    let _connection = sandbox.start().unwrap();
+/// And waits until it and the container's first process have ended.
+pub(crate) fn kill_the_monitor(sandbox: &Sandbox) {
     let pid = sandbox.state().pid.unwrap();
     let monitor = parent_of(pid);
     let (init, monitor_fd) = (pidfd(Pid::from_raw(pid).unwrap()), pidfd(monitor));
     kill_process(monitor, Signal::KILL).unwrap();
     wait(&monitor_fd);
     wait(&init);
+}
+
+/// What a monitor has for itself; its program's pages are shared with every other.
+#[test]
+fn a_monitor_is_small() {
+    let Some(sandbox) = Sandbox::shell("seq 1 100000; sleep 1000") else { return };
+    let mut connection = sandbox.start().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"100000\n") {
+        match connection.next_event().unwrap() {
+            Event::Stdout(bytes) => seen.extend(bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    let monitor = parent_of(sandbox.state().pid.unwrap()).as_raw_nonzero();
+    let rollup = fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+    let dirty = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    let kilobytes: u64 = dirty.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes < 3 * 1024, "{kilobytes} kB");
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_along() {
+    let Some(sandbox) = Sandbox::shell("sleep 1000 & sleep 1000") else { return };
+    let _connection = sandbox.start().unwrap();
+    kill_the_monitor(&sandbox);
     let state = sandbox.state();
     assert_eq!((state.status, state.exit_code), (Status::Exited, Some(137)));
     assert!(state.error.unwrap().contains("monitor"));

@@ -8,5 +8,6 @@ mod execs;
 mod files;
 mod kills;
 mod limits;
+mod networks;
 mod sandbox;
 mod streams;
