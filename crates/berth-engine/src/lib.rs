@@ -5,6 +5,7 @@
 
 mod engine;
 mod images;
+mod manifest_lists;
 mod matching;
 pub mod process;
 mod registry;
@@ -17,6 +18,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,
     Pushed, Removal, RemoveOptions, is_missing_tag,
 };
+pub use manifest_lists::{Annotation, ManifestList, Member, PushedList};
 pub use matching::{LabelFilter, glob};
 pub use registry::SearchFilter;
 pub use usage::{ContainerCounts, Usage, UsageTotal};

@@ -7,6 +7,7 @@ mod context;
 mod help;
 mod image;
 mod inspect;
+mod manifest;
 mod registry;
 mod system;
 mod usage;
@@ -82,6 +83,9 @@ enum Command {
     Login(registry::login::Args),
     /// Log out from a registry
     Logout(registry::logout::Args),
+    /// Manage Docker image manifests and manifest lists
+    #[command(subcommand)]
+    Manifest(manifest::Command),
     /// Download an image from a registry
     Pull(image::pull::Args),
     /// Upload an image to a registry
@@ -142,6 +146,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Load(args) => args.run(context),
         Command::Login(args) => args.run(context),
         Command::Logout(args) => args.run(context),
+        Command::Manifest(command) => command.run(context),
         Command::Pull(args) => args.run(context),
         Command::Push(args) => args.run(context),
         Command::Save(args) => args.run(context),

@@ -4,6 +4,9 @@
 mod chaos;
 mod crash;
 mod exchange;
+mod images;
 mod readme;
+mod registries;
 mod resume;
 mod support;
+mod words;

@@ -40,7 +40,7 @@ struct Row {
 }
 
 static LISTING: Listing<Row> = Listing {
-    type_name: "*formatter.historyContext",
+    type_name: "*image.historyContext",
     columns: &[
         Column { name: "ID", title: "IMAGE", value: |row| row.id().into() },
         Column { name: "CreatedSince", title: "CREATED", value: |row| row.created_since().into() },

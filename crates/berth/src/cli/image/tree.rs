@@ -62,7 +62,7 @@ fn lines(image: &ImageRecord, is_used: bool) -> String {
         let platform =
             manifest.descriptor.platform.as_ref().map_or("unknown".to_owned(), ToString::to_string);
         let (disk, content) = match manifest.available {
-            true => (manifest.content_size + manifest.unpacked_size, manifest.content_size),
+            true => (manifest.unpacked_size, manifest.content_size),
             false => (0, 0),
         };
         out += &format!(

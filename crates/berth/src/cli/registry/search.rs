@@ -42,7 +42,7 @@ const DESCRIPTION_WIDTH: usize = 45;
 const TABLE: &str = "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}";
 
 static LISTING: Listing<Row> = Listing {
-    type_name: "*search.searchContext",
+    type_name: "*registry.searchContext",
     columns: &[
         Column { name: "Name", title: "NAME", value: |row| row.found.name.as_str().into() },
         Column { name: "Description", title: "DESCRIPTION", value: |row| row.description().into() },

@@ -30,7 +30,7 @@ struct Row {
 const TABLE: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 
 static LISTING: Listing<Row> = Listing {
-    type_name: "*formatter.diskUsageContext",
+    type_name: "*formatter.diskUsageImagesContext",
     columns: &[
         Column { name: "Type", title: "TYPE", value: |row| row.kind.into() },
         Column { name: "TotalCount", title: "TOTAL", value: |row| row.total.count.to_string().into() },

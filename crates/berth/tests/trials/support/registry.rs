@@ -79,6 +79,11 @@ impl Registry {
         format!("{}/{name}:1", self.address)
     }
 
+    /// Loses every blob, as a registry does that was cleaned up.
+    pub(crate) fn forget_blobs(&self) {
+        self.shared.content.lock().expect("no holder panics").blobs.clear();
+    }
+
     /// Bytes of blobs sent so far.
     pub(crate) fn sent(&self) -> u64 {
         self.shared.content.lock().expect("no holder panics").sent.values().sum()

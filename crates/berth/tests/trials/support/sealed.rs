@@ -42,9 +42,10 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// An empty one.
     pub(crate) fn new() -> Self {
-        Self {
-            directory: tempfile::Builder::new().prefix("berth-trial-").tempdir().expect("a place for tests"),
-        }
+        let directory = tempfile::Builder::new().prefix("berth-trial-").tempdir().expect("a place for tests");
+        // A configuration that is named must be there; the machine's own must not be read.
+        std::fs::write(directory.path().join("berth.toml"), "").expect("the directory is ours");
+        Self { directory }
     }
 
     /// A path inside of it.
