@@ -5,6 +5,8 @@
 
 use crate::blobs;
 use crate::database::{Answer, count, digest};
+use crate::ingest::form_of;
+use crate::layer::Form;
 use crate::record::{ManifestRecord, Summary};
 use crate::store::Store;
 use berth_oci::{
@@ -37,6 +39,7 @@ pub(crate) struct Assessment {
 /// A layer that is here.
 pub(crate) struct LayerRow {
     pub(crate) diff_id: Digest,
+    pub(crate) form: Form,
     pub(crate) tar_size: u64,
     pub(crate) index_size: u64,
 }
@@ -44,11 +47,16 @@ pub(crate) struct LayerRow {
 /// The layer that was made from the blob `digest`, or whose uncompressed bytes have that digest.
 pub(crate) fn layer_of(connection: &Connection, blob: &Digest) -> Answer<Option<LayerRow>> {
     let mut statement = connection.prepare(
-        "SELECT diff_id, tar_size, index_size FROM layer
+        "SELECT diff_id, tar_size, index_size, form FROM layer
          WHERE diff_id = coalesce((SELECT diff_id FROM origin WHERE digest = ?1), ?1)",
     )?;
     let row = statement.query_row([blob.as_str()], |row| {
-        Ok(LayerRow { diff_id: digest(row, 0)?, tar_size: count(row, 1)?, index_size: count(row, 2)? })
+        Ok(LayerRow {
+            diff_id: digest(row, 0)?,
+            form: form_of(row.get(3)?),
+            tar_size: count(row, 1)?,
+            index_size: count(row, 2)?,
+        })
     });
     Ok(row.optional()?)
 }
@@ -140,6 +148,12 @@ fn compare(
                 descriptor.digest, descriptor.media_type
             )));
         };
+        if promised.algorithm() != found.algorithm() {
+            return Err(Error::unsupported(format!(
+                "the config of image {manifest} names its layers by {}; only sha256 is supported there",
+                promised.algorithm().as_str()
+            )));
+        }
         if promised != found {
             return Err(Error::corrupt(format!(
                 "layer {} of image {manifest} is not the one its config promises: the uncompressed digest is \

@@ -85,6 +85,9 @@ impl Store {
         // Should this process die half-way, its dead lease tells the next collection to look for what it left.
         let _lease = self.lease_for("gc")?;
         let (garbage, trash) = self.sweep(options)?;
+        if !garbage.layers.is_empty() {
+            self.inner.unmount_unused()?;
+        }
         for path in trash {
             disk::remove(&path)?;
         }

@@ -14,6 +14,7 @@ use crate::store::Store;
 use berth_oci::media_type::{self, Compression};
 use berth_oci::{AtPath, Blob, BlobState, Context, Descriptor, Digest, Result, Verified};
 use rusqlite::{Transaction, params};
+use std::cell::RefCell;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,9 @@ impl Store {
     /// Takes a layer in.
     pub(crate) fn ingest_layer(&self, blob: &Blob<'_>, arrival: Arrival, lease: &Lease) -> Result<()> {
         let descriptor = blob.descriptor();
-        let keep = arrival.keep && !is_plain(descriptor);
+        let temporary = lease.directory()?;
+        let form = self.inner.form(&temporary)?;
+        let keep = arrival.keep && !is_its_own_blob(descriptor, form);
         let with_partial = keep || (arrival.resume && descriptor.size > RESUMABLE);
         let lock = self.wait_for(blob, &descriptor.digest)?;
         if !self.has_layer(descriptor, keep, lease)? {
@@ -46,10 +49,10 @@ impl Store {
             let plan = IngestPlan {
                 expected: Some(descriptor),
                 diff_id: None,
-                temporary: &lease.directory()?,
+                temporary: &temporary,
                 partial: with_partial.then_some(&*partial),
                 keep_compressed: keep,
-                form: Form::Erofs,
+                form,
                 bounds: Bounds::default(),
             };
             let layer = layer::ingest(&plan, &|offset| blob.open(offset))?;
@@ -68,26 +71,34 @@ impl Store {
     /// # Errors
     /// It is no layer, or the disk is full.
     pub fn add_layer(&self, bytes: impl Read + Send, lease: &Lease) -> Result<(Descriptor, Digest)> {
-        let once = std::cell::RefCell::new(Some(bytes));
+        let once = RefCell::new(Some(bytes));
+        let open = |_| {
+            let bytes = once.borrow_mut().take().expect("a layer that never came before is opened once");
+            Ok(Box::new(bytes) as Box<dyn Read + Send + '_>)
+        };
+        let temporary = lease.directory()?;
+        let form = self.inner.form(&temporary)?;
+        let blob = lease.temporary()?;
         let plan = IngestPlan {
             expected: None,
             diff_id: None,
-            temporary: &lease.directory()?,
-            partial: None,
-            keep_compressed: false,
-            form: Form::Erofs,
+            temporary: &temporary,
+            partial: (form == Form::Directory).then_some(&*blob),
+            keep_compressed: true,
+            form,
             bounds: Bounds::default(),
         };
-        let open = |_| {
-            let bytes = once.borrow_mut().take().expect("a layer without a partial file is opened once");
-            Ok(Box::new(bytes) as Box<dyn Read + Send + '_>)
-        };
         let mut layer = layer::ingest(&plan, &open)?;
-        // Its blob is the tar itself: nothing has to be kept beside it, and nothing compressed again.
-        let descriptor = Descriptor::new(media_type::OCI_LAYER, layer.diff_id.clone(), layer.tar_size);
-        let diff_id = layer.diff_id.clone();
-        layer.compressed = descriptor.clone();
+        if form == Form::Erofs {
+            // Its blob is the tar itself: nothing has to be kept beside it, and nothing compressed again.
+            layer.compressed = Descriptor::new(media_type::OCI_LAYER, layer.diff_id.clone(), layer.tar_size);
+        }
+        let (descriptor, diff_id) = (layer.compressed.clone(), layer.diff_id.clone());
         self.commit_layer(layer, lease)?;
+        if form == Form::Directory {
+            let metadata = fs::metadata(&blob).at(&blob)?;
+            self.inner.keep_file(&descriptor.digest, &blob, &metadata, lease)?;
+        }
         Ok((descriptor, diff_id))
     }
 
@@ -113,7 +124,7 @@ impl Store {
             match layer_of(transaction, &descriptor.digest)? {
                 Some(layer) => {
                     lease.hold(transaction, &[Protected::Layer(&layer.diff_id)])?;
-                    Ok(is_kept || !keep || is_plain(descriptor))
+                    Ok(is_kept || !keep || is_its_own_blob(descriptor, layer.form))
                 }
                 None => Ok(false),
             }
@@ -163,9 +174,9 @@ impl Store {
     }
 }
 
-/// Whether the blob of a layer is the layer itself, so that keeping it would be keeping it twice.
-fn is_plain(descriptor: &Descriptor) -> bool {
-    media_type::layer_compression(&descriptor.media_type) == Some(Compression::None)
+/// Whether the blob of a layer is the tar that lies here anyway, so that keeping it would be keeping it twice.
+fn is_its_own_blob(descriptor: &Descriptor, form: Form) -> bool {
+    form == Form::Erofs && media_type::layer_compression(&descriptor.media_type) == Some(Compression::None)
 }
 
 /// What the rows of a layer will say.
@@ -230,6 +241,14 @@ pub(crate) fn form_number(form: Form) -> i64 {
     match form {
         Form::Erofs => 0,
         Form::Directory => 1,
+    }
+}
+
+/// The form behind the number.
+pub(crate) fn form_of(number: i64) -> Form {
+    match number {
+        0 => Form::Erofs,
+        _ => Form::Directory,
     }
 }
 

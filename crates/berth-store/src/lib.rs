@@ -48,6 +48,7 @@ mod recompress;
 mod record;
 mod repair;
 mod resolve;
+mod rootfs;
 mod schema;
 mod sink;
 mod sizes;

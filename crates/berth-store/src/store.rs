@@ -4,12 +4,13 @@
 
 use crate::database::Database;
 use crate::disk;
+use crate::layer::Form;
 use crate::layout::Location;
 use crate::locks::StoreLock;
 use berth_oci::{AtPath, Context, Error, Kind, Result};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A store. Cloning it is cheap; threads and processes may use it at once.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) location: Location,
     pub(crate) database: Database,
+    pub(crate) form: OnceLock<Form>,
 }
 
 impl Store {
@@ -39,7 +41,7 @@ impl Store {
             }
             answer => answer?,
         };
-        Ok(Self { inner: Arc::new(Inner { location: location.clone(), database }) })
+        Ok(Self { inner: Arc::new(Inner { location: location.clone(), database, form: OnceLock::new() }) })
     }
 
     /// Where this store lies.

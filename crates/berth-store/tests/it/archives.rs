@@ -45,7 +45,9 @@ fn filled() -> (tempfile::TempDir, Store, [Sample; 2]) {
 fn save(store: &Store, format: ArchiveFormat) -> Vec<u8> {
     let writer = ArchiveWriter::new(Vec::new(), format).unwrap();
     for image in store.images().unwrap() {
-        copy(&store.source(&image.target, None), &writer.sink(&image.names), &ALL, &Silent).unwrap();
+        // One blob at a time, so that they come in the same order each time.
+        let in_order = CopyOptions { jobs: 1, ..ALL };
+        copy(&store.source(&image.target, None), &writer.sink(&image.names), &in_order, &Silent).unwrap();
     }
     writer.finish().unwrap()
 }
@@ -69,7 +71,7 @@ fn what_is_saved_loads_again_with_the_same_digests_and_names() {
     let (_directory, original, _) = filled();
     for format in [ArchiveFormat::Docker, ArchiveFormat::Oci] {
         let bytes = save(&original, format);
-        assert_eq!(bytes, save(&original, format), "the same images make the same archive");
+        assert!(bytes == save(&original, format), "the same images make the same archive");
         for compress in [|b: &[u8]| b.to_vec(), |b: &[u8]| gzip(b), |b: &[u8]| zstd(b)] {
             let (directory, store) = store();
             let bytes = compress(&bytes);
