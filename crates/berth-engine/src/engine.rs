@@ -6,6 +6,7 @@
 use berth_distribution::Client;
 use berth_oci::{Platform, Result};
 use berth_store::{KeepBlobs, Location, Store};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// Everything an engine is told: plain values, because only the binary knows the environment.
@@ -21,6 +22,10 @@ pub struct EngineSettings {
     pub keep_blobs: KeepBlobs,
     /// The platform of images when the user names none.
     pub platform: Platform,
+    /// The program that answers the hidden roles (`__monitor`, `__cleanup`, …): `/proc/self/exe` for berth itself.
+    pub executable: PathBuf,
+    /// Whether this is the machine's one berth, whose bridge and table have plain names.
+    pub usual: bool,
 }
 
 /// Everything berth can do.

@@ -3,7 +3,9 @@
 //! Here: [`Engine`], whose methods are the verbs; each topic has its file. Not here: printing, the environment,
 //! clap, HTTP, Docker's JSON, default paths. Invariant: a verb that fails leaves nothing half done.
 
+pub mod container;
 mod engine;
+mod etc;
 mod images;
 mod manifest_lists;
 mod matching;

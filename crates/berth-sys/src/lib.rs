@@ -16,6 +16,7 @@ pub mod netns;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod signalfd;
 pub mod spawn;
 
 use std::io;

@@ -3,7 +3,9 @@
 //! Here: words in, words out. Not here: what they do (`berth-engine`). Invariant: whatever this process was
 //! started as is decided first, before threads, files or arguments.
 
+mod cleanup;
 mod cli;
+mod console;
 mod exit;
 mod filters;
 mod format;
@@ -17,6 +19,9 @@ use std::ffi::OsString;
 fn main() {
     restore_sigpipe();
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = berth_runtime::role(&words).or_else(|| cleanup::role(&words)) {
+        exit::end(code);
+    }
     let program = words.first().map_or_else(String::new, |word| word.to_string_lossy().into_owned());
     let persona = Persona::of(&program);
     exit::finish(cli::run(persona, words), persona)

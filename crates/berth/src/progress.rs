@@ -28,6 +28,8 @@ pub(crate) struct View {
     direction: Direction,
     heading: Option<String>,
     look: Look,
+    /// Where lines go: a command that has data of its own keeps stdout for them.
+    on_stderr: bool,
 }
 
 enum Look {
@@ -58,7 +60,23 @@ impl View {
             ProgressMode::Auto if terminal::stderr_is_terminal() && terminal::stdout_is_terminal() => bars(),
             ProgressMode::Auto | ProgressMode::Plain => Look::Lines(Mutex::default()),
         };
-        Self { direction, heading, look }
+        Self { direction, heading, look, on_stderr: false }
+    }
+
+    /// The same with all lines on stderr.
+    pub(crate) fn on_stderr(mut self) -> Self {
+        self.on_stderr = true;
+        self
+    }
+
+    fn put(&self, text: impl AsRef<str>) -> berth_oci::Result<()> {
+        match self.on_stderr {
+            true => {
+                terminal::complain(text);
+                Ok(())
+            }
+            false => terminal::line(text),
+        }
     }
 
     /// A view that shows nothing and still hears Ctrl-C.
@@ -70,8 +88,8 @@ impl View {
     pub(crate) fn say(&self, text: &str) -> berth_oci::Result<()> {
         match &self.look {
             Look::Silent => Ok(()),
-            Look::Json(_) => terminal::line(json!({"status": text}).to_string()),
-            _ => terminal::line(text),
+            Look::Json(_) => self.put(json!({"status": text}).to_string()),
+            _ => self.put(text),
         }
     }
 
@@ -103,7 +121,7 @@ impl View {
         if !said.contains(&descriptor.digest) {
             said.push(descriptor.digest.clone());
             // A stdout that takes no line will not take the result either, which says so.
-            let _ = terminal::line(format!("{}: {}", descriptor.digest.short(), self.words(state)));
+            let _ = self.put(format!("{}: {}", descriptor.digest.short(), self.words(state)));
         }
     }
 
@@ -124,7 +142,7 @@ impl View {
             "status": self.words(state), "id": descriptor.digest.short(), "digest": descriptor.digest,
             "progressDetail": detail,
         });
-        let _ = terminal::line(line.to_string());
+        let _ = self.put(line.to_string());
     }
 
     /// Docker's words.
@@ -150,7 +168,7 @@ impl View {
                 let _ = all.println(text);
             }
             Look::Json(_) => {
-                let _ = terminal::line(json!({"note": text}).to_string());
+                let _ = self.put(json!({"note": text}).to_string());
             }
             Look::Lines(_) => terminal::note(text),
         }

@@ -130,6 +130,11 @@ pub(crate) enum KeepBlobs {
 }
 
 impl Settings {
+    /// Whether this is the machine's one berth, with the root that nobody had to name.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.root == Path::new(DEFAULT_ROOT)
+    }
+
     /// Reads everything; the command line beats the environment, which beats the file.
     ///
     /// # Errors
@@ -206,6 +211,12 @@ fn read_environment() -> Environment {
         no_proxy: either("no_proxy", "NO_PROXY"),
         fault: variable_text("BERTH_FAULT"),
     }
+}
+
+/// A variable of the caller, for `-e NAME`; an empty one counts.
+pub(crate) fn caller_variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
 }
 
 fn variable(name: &str) -> Option<OsString> {

@@ -59,8 +59,8 @@ pub(crate) fn complain(text: impl AsRef<str>) {
 }
 
 /// Text on stderr as it is, without a newline.
-pub(crate) fn complain_raw(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+pub(crate) fn complain_raw(text: impl AsRef<[u8]>) {
+    let _ = io::stderr().lock().write_all(text.as_ref());
 }
 
 /// A warning on stderr.

@@ -84,7 +84,7 @@ pub fn runtime_spec(process: &Process, spec: &ContainerSpec, around: &Surroundin
 }
 
 /// A builder complains only about a field that we forgot.
-fn bug(error: oci_spec::OciSpecError) -> Error {
+pub(crate) fn bug(error: oci_spec::OciSpecError) -> Error {
     Error::internal(format!("the runtime specification is incomplete: {error}"))
 }
 
@@ -110,7 +110,7 @@ fn oci_process(process: &Process, spec: &ContainerSpec, around: &Surroundings) -
 }
 
 /// Docker gives none inheritable and none ambient: a process that is not root has none at all.
-fn capabilities(spec: &ContainerSpec) -> Result<oci::LinuxCapabilities> {
+pub(crate) fn capabilities(spec: &ContainerSpec) -> Result<oci::LinuxCapabilities> {
     let set = capability_set(&effective_capabilities(spec.privileged, &spec.cap_add, &spec.cap_drop))?;
     oci::LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())

@@ -48,6 +48,8 @@ impl Context {
                 Some(settings::KeepBlobs::Never) => KeepBlobs::Never,
             },
             platform: platform.unwrap_or_else(Platform::host),
+            executable: PathBuf::from("/proc/self/exe"),
+            usual: settings.is_usual(),
         })
     }
 }

@@ -3,12 +3,14 @@
 //! Not here: anything a command does beyond parse, one or two calls, show. Invariant: text becomes a type in the
 //! command's file, and nowhere deeper.
 
+mod container;
 mod context;
 mod help;
 mod image;
 mod inspect;
 mod manifest;
 mod registry;
+mod object;
 mod system;
 mod usage;
 
@@ -94,6 +96,15 @@ enum Command {
     Save(image::save::Args),
     /// Search a registry for images
     Search(registry::search::Args),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(container::AttachArgs),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(container::Command),
+    /// Create a new container
+    Create(Box<container::CreateArgs>),
+    /// Execute a command in a running container
+    Exec(container::ExecArgs),
     /// Show the history of an image
     History(image::history::Args),
     /// Manage images
@@ -101,12 +112,40 @@ enum Command {
     Image(image::Command),
     /// List images
     Images(image::ls::Args),
+    /// Return low-level information on containers and images
+    Inspect(object::Args),
+    /// Kill one or more running containers
+    Kill(container::KillArgs),
+    /// Fetch the logs of a container
+    Logs(container::LogsArgs),
+    /// Pause all processes within one or more containers
+    Pause(container::PauseArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(container::PortArgs),
+    /// List containers
+    Ps(container::LsArgs),
+    /// Rename a container
+    Rename(container::RenameArgs),
+    /// Restart one or more containers
+    Restart(container::RestartArgs),
+    /// Remove one or more containers
+    Rm(container::RmArgs),
     /// Remove one or more images
     Rmi(image::rm::Args),
+    /// Create and run a new container from an image
+    Run(Box<container::RunArgs>),
+    /// Start one or more stopped containers
+    Start(container::StartArgs),
+    /// Stop one or more running containers
+    Stop(container::StopArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(image::tag::Args),
+    /// Unpause all processes within one or more containers
+    Unpause(container::UnpauseArgs),
     /// Show the version of berth
     Version(system::version::Args),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(container::WaitArgs),
     /// Manage berth
     #[command(subcommand)]
     System(system::Command),
@@ -151,12 +190,30 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Push(args) => args.run(context),
         Command::Save(args) => args.run(context),
         Command::Search(args) => args.run(context),
+        Command::Attach(args) => args.run(context),
+        Command::Container(command) => command.run(context),
+        Command::Create(args) => args.run(context),
+        Command::Exec(args) => args.run(context),
         Command::History(args) => args.run(context),
         Command::Image(command) => command.run(context),
         Command::Images(args) => args.run(context),
+        Command::Inspect(args) => args.run(context),
+        Command::Kill(args) => args.run(context),
+        Command::Logs(args) => args.run(context),
+        Command::Pause(args) => args.run(context),
+        Command::Port(args) => args.run(context),
+        Command::Ps(args) => args.run(context),
+        Command::Rename(args) => args.run(context),
+        Command::Restart(args) => args.run(context),
+        Command::Rm(args) => args.run(context),
         Command::Rmi(args) => args.run(context),
+        Command::Run(args) => args.run(context),
+        Command::Start(args) => args.run(context),
+        Command::Stop(args) => args.run(context),
         Command::Tag(args) => args.run(context),
+        Command::Unpause(args) => args.run(context),
         Command::Version(args) => args.run(context),
+        Command::Wait(args) => args.run(context),
         Command::System(command) => command.run(context),
     }
 }

@@ -71,13 +71,41 @@ impl Args {
                 View::new(context.settings.progress, Direction::Pull, Some(heading))
             }
         };
-        let pulled = context.engine()?.pull(reference, platforms, &view)?;
-        let status = match pulled.is_new {
-            true => "Status: Downloaded newer image for",
-            false => "Status: Image is up to date for",
-        };
-        view.say(&format!("Digest: {}", pulled.digest))?;
-        view.say(&format!("{status} {}", reference.familiar()))?;
-        Ok(())
+        pull(context, reference, platforms, &view)
     }
+}
+
+fn pull(
+    context: &Context,
+    reference: &Reference,
+    platforms: &Platforms,
+    view: &View,
+) -> Result<(), Failure> {
+    let pulled = context.engine()?.pull(reference, platforms, view)?;
+    let status = match pulled.is_new {
+        true => "Status: Downloaded newer image for",
+        false => "Status: Image is up to date for",
+    };
+    view.say(&format!("Digest: {}", pulled.digest))?;
+    view.say(&format!("{status} {}", reference.familiar()))?;
+    Ok(())
+}
+
+/// Fetches an image for `run` and `create`: everything is said on stderr, for stdout is the container's.
+pub(crate) fn fetch(
+    context: &Context,
+    image: &str,
+    platform: Option<&Platform>,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let reference = image.parse::<Reference>().client()?.or_latest();
+    let platform = platform.cloned().unwrap_or(context.engine()?.settings().platform.clone());
+    let view = match quiet {
+        true => View::quiet(Direction::Pull),
+        false => {
+            let heading = format!("{}: Pulling from {}", reference.target(), reference.repository());
+            View::new(context.settings.progress, Direction::Pull, Some(heading)).on_stderr()
+        }
+    };
+    pull(context, &reference, &Platforms::One(platform), &view)
 }

@@ -1,0 +1,197 @@
+//! `create`: from a person's words and an image to a record in the store.
+//!
+//! Invariant: nothing is mounted, no process is started; whatever can be known to be wrong is said here.
+
+use super::{Container, Document, short_id};
+use crate::engine::Engine;
+use crate::process::Process;
+use crate::spec::{Bind, ContainerName, ContainerSpec, Mount, NetworkMode};
+use berth_oci::{AtPath, Error, Kind, Result};
+use berth_store::NewContainer;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// How often a random name is tried again when somebody has it.
+const NAME_ATTEMPTS: usize = 16;
+
+/// A container to be.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    /// What is wanted.
+    pub spec: ContainerSpec,
+    /// Its name; a random one where none is given.
+    pub name: Option<ContainerName>,
+}
+
+/// A container that was made.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// It.
+    pub container: Container,
+    /// What could not be done as asked, in words for the user.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a container from an image that is here.
+    ///
+    /// # Errors
+    /// `NotFound`: no such image; `Conflict`: the name is taken; `Invalid`: what is asked for makes no sense.
+    pub fn create(&self, request: CreateRequest) -> Result<Created> {
+        let spec = request.spec.checked(processors())?;
+        let image = self.store()?.resolve(&spec.image)?;
+        let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
+        let process = Process::new(&chosen.config.config, &spec)?;
+        prepare_sources(&spec)?;
+        let id = random_id()?;
+        let hostname = hostname(&spec, &id)?;
+        let warnings = warnings(&spec);
+        let document = Document { spec, process, hostname, layers: chosen.diff_ids };
+        let text = serde_json::to_string(&document).expect("a document has string keys");
+        let digests = (&image.target, chosen.manifest.digest());
+        let record = self.add(&id, request.name, |id, name| {
+            self.store()?.add_container(&NewContainer { id, name, image: Some(digests), document: &text })
+        })?;
+        let container = Container {
+            id: record.id,
+            name: record.name,
+            image: record.image,
+            manifest: record.manifest,
+            created: record.created,
+            document,
+            state: None,
+        };
+        Ok(Created { container, warnings })
+    }
+
+    /// Adds the container under its name, or under the first random one that nobody has.
+    fn add<T>(
+        &self,
+        id: &str,
+        name: Option<ContainerName>,
+        add: impl Fn(&str, &str) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(name) = name {
+            return add(id, name.as_str());
+        }
+        for _ in 1..NAME_ATTEMPTS {
+            match add(id, random_name()?.as_str()) {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                added => return added,
+            }
+        }
+        add(id, &format!("{}_{}", random_name()?, short_id(id)))
+    }
+}
+
+/// How many processors this process may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(std::io::Error::from)?;
+    }
+    Ok(bytes)
+}
+
+/// 64 hexadecimal digits; an id whose first twelve are all decimal could be taken for a number by a shell script.
+fn random_id() -> Result<String> {
+    loop {
+        let id: String = random_bytes::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        if id[..12].bytes().any(|b| b.is_ascii_alphabetic()) {
+            return Ok(id);
+        }
+    }
+}
+
+fn random_name() -> Result<ContainerName> {
+    let [first, second] = random_bytes::<2>()?;
+    Ok(ContainerName::from_random(first.into(), second.into()))
+}
+
+fn hostname(spec: &ContainerSpec, id: &str) -> Result<String> {
+    match (&spec.hostname, spec.network) {
+        (Some(hostname), _) => Ok(hostname.clone()),
+        (None, NetworkMode::Host) => {
+            let path = "/proc/sys/kernel/hostname";
+            Ok(fs::read_to_string(path).at(path)?.trim_end().to_owned())
+        }
+        (None, _) => Ok(short_id(id).to_owned()),
+    }
+}
+
+fn warnings(spec: &ContainerSpec) -> Vec<String> {
+    let discarded = spec.network == NetworkMode::Host && !spec.ports.is_empty();
+    discarded.then(|| "Published ports are discarded when using host network mode".to_owned()).into_iter().collect()
+}
+
+fn prepare_sources(spec: &ContainerSpec) -> Result<()> {
+    let binds = spec.mounts.iter().filter_map(|mount| match mount {
+        Mount::Bind(bind) => Some(bind),
+        Mount::Tmpfs(_) => None,
+    });
+    for bind in binds {
+        prepare_source(bind)?;
+    }
+    Ok(())
+}
+
+/// `-v` makes a directory where nothing is; `--mount` says that nothing is there.
+fn prepare_source(bind: &Bind) -> Result<()> {
+    let source = &bind.source;
+    if bind.mode.split(',').any(|word| matches!(word, "z" | "Z")) && Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(Error::unsupported(format!("cannot relabel `{}`: SELinux labels are not supported yet", source.display()))
+            .hint("leave out z and Z, and label the directory with chcon"));
+    }
+    match fs::metadata(source) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && bind.create_source => {
+            fs::create_dir_all(source).at(source)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            source.display()
+        ))
+        .hint("make it first; `-v` makes a directory by itself")),
+        Err(error) => Err(error).at(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_long_random_and_no_numbers() {
+        let ids: std::collections::BTreeSet<String> = (0..100).map(|_| random_id().unwrap()).collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|id| id.len() == 64 && id[..12].parse::<u64>().is_err()));
+    }
+
+    #[test]
+    fn sources_of_binds() {
+        let directory = tempfile::tempdir().unwrap();
+        let bind = |name: &str, create_source: bool, mode: &str| Bind {
+            source: directory.path().join(name),
+            target: "/x".into(),
+            read_only: false,
+            non_recursive: false,
+            propagation: None,
+            mode: mode.to_owned(),
+            create_source,
+        };
+        prepare_source(&bind("made/deep", true, "")).unwrap();
+        assert!(directory.path().join("made/deep").is_dir());
+        let error = prepare_source(&bind("missing", false, "")).unwrap_err();
+        assert!(error.to_string().contains("bind source path does not exist: "), "{error}");
+        fs::write(directory.path().join("file"), "").unwrap();
+        prepare_source(&bind("file", true, "ro")).unwrap();
+        assert!(prepare_source(&bind("file/below", true, "")).is_err());
+    }
+}

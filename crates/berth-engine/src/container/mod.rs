@@ -1,0 +1,147 @@
+//! Containers: what is remembered of one, and the verbs, one file each.
+//!
+//! Invariant: the record in the store says what was wanted and never changes its meaning; what a container is
+//! doing is asked of the runtime each time, so that no record can be wrong about it.
+
+mod check;
+mod create;
+mod devices;
+mod exec;
+mod list;
+mod logs;
+mod remove;
+mod start;
+mod stop;
+
+pub use create::{CreateRequest, Created};
+pub use exec::ExecSpec;
+pub use list::{ContainerSize, Selection, word};
+pub use remove::RemoveOptions;
+pub use start::{Launch, StartOptions};
+pub use stop::StopOptions;
+
+use crate::engine::Engine;
+use crate::process::Process;
+use crate::spec::ContainerSpec;
+use berth_oci::{Digest, Error, Result};
+use berth_runtime::net::Joined;
+use berth_runtime::{State, Status};
+use berth_store::ContainerRecord;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A container as it is now.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without docker's slash.
+    pub name: String,
+    /// The target of its image; none where the image has been removed by force.
+    pub image: Option<Digest>,
+    /// The manifest below that target.
+    pub manifest: Option<Digest>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What was wanted.
+    pub document: Document,
+    /// What it is doing; none when it has never been started.
+    pub state: Option<State>,
+}
+
+/// What the store keeps of a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The person's words.
+    pub spec: ContainerSpec,
+    /// Put together with the image's.
+    pub process: Process,
+    /// The container's name for itself.
+    pub hostname: String,
+    /// The diff IDs of its image, the base first: a start needs nothing else of the image.
+    pub layers: Vec<Digest>,
+}
+
+impl Container {
+    /// The first twelve digits of its id.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        short_id(&self.id)
+    }
+
+    /// What it is doing. One that was never started is created, and so is one that could not be.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.state {
+            Some(state) if state.started_at.is_some() => state.status,
+            _ => Status::Created,
+        }
+    }
+
+    /// Its place on its network; none while it does not run, or has no network of its own.
+    #[must_use]
+    pub fn joined(&self) -> Option<&Joined> {
+        self.state.as_ref().filter(|_| self.is_running()).and_then(|state| state.network.as_ref())
+    }
+
+    /// Whether its program runs, paused or not.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.status(), Status::Running | Status::Paused)
+    }
+}
+
+/// The first twelve digits of an id.
+#[must_use]
+pub fn short_id(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+impl Engine {
+    /// The container that `text` means: an id, a name, or a unique prefix of an id.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where a prefix fits several.
+    pub fn container(&self, text: &str) -> Result<Container> {
+        self.with_state(self.store()?.container(text)?)
+    }
+
+    /// Every container, the youngest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        self.store()?.containers()?.into_iter().map(|record| self.with_state(record)).collect()
+    }
+
+    fn with_state(&self, record: ContainerRecord) -> Result<Container> {
+        let document = serde_json::from_str(&record.document).map_err(|error| {
+            Error::corrupt(format!("the record of container {} cannot be read: {error}", record.name))
+                .hint("`berth rm -f` removes it")
+        })?;
+        let state = berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
+        Ok(Container {
+            id: record.id,
+            name: record.name,
+            image: record.image,
+            manifest: record.manifest,
+            created: record.created,
+            document,
+            state,
+        })
+    }
+
+    /// Where a container's socket, lock and other things that do not outlive a boot are.
+    pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
+        self.settings().location.runroot.join("containers").join(id)
+    }
+
+    /// Where a container's output is kept.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn log_path(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.store()?.container_dir(id).join(format!("{id}-json.log")))
+    }
+}

@@ -1,0 +1,366 @@
+//! A container as docker's API 1.51 describes it: `inspect`'s document.
+//!
+//! Invariant: every field of docker's is there, in docker's order; what berth does not have yet has docker's value
+//! for "none".
+
+use super::describe::address;
+use berth_engine::Engine;
+use berth_engine::container::{Container, word};
+use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
+use berth_engine::spec::{Bind, ContainerSpec, Mount, NetworkMode, Seccomp, Tmpfs};
+use berth_oci::{Kind, Result};
+use berth_runtime::Status;
+use berth_runtime::net::{Joined, PortMapping};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Docker's document about a container.
+pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> {
+    let spec = &container.document.spec;
+    let args = container.document.process.args();
+    let directory = engine.store()?.container_dir(&container.id);
+    let file = |name: &str| directory.join(name).display().to_string();
+    let log = if spec.log.none { String::new() } else { engine.log_path(&container.id)?.display().to_string() };
+    let mut document = json!({
+        "Id": container.id,
+        "Created": container.created.to_string(),
+        "Path": args.first(),
+        "Args": args.get(1..).unwrap_or_default(),
+        "State": state(container),
+        "Image": container.image,
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "LogPath": log,
+        "Name": format!("/{}", container.name),
+        "RestartCount": 0,
+        "Driver": "overlayfs",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config(spec),
+        "GraphDriver": {"Data": null, "Name": "overlayfs"},
+        "Mounts": mounts(spec),
+        "Config": config(container),
+        "NetworkSettings": network_settings(container),
+    });
+    if let Some(descriptor) = manifest_descriptor(engine, container)? {
+        document["ImageManifestDescriptor"] = descriptor;
+    }
+    Ok(document)
+}
+
+/// Docker's moment for "never".
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+fn state(container: &Container) -> Value {
+    let status = container.status();
+    let state = container.state.as_ref();
+    let moment = |moment: Option<Timestamp>| moment.map_or(NEVER.to_owned(), |moment| moment.to_string());
+    json!({
+        "Status": word(status),
+        "Running": container.is_running(),
+        "Paused": status == Status::Paused,
+        "Restarting": false,
+        "OOMKilled": state.is_some_and(|s| s.oom_killed),
+        "Dead": false,
+        "Pid": state.filter(|_| container.is_running()).and_then(|s| s.pid).unwrap_or_default(),
+        "ExitCode": state.and_then(|s| s.exit_code).unwrap_or_default(),
+        "Error": state.and_then(|s| s.error.as_deref()).unwrap_or_default(),
+        "StartedAt": moment(state.and_then(|s| s.started_at)),
+        "FinishedAt": moment(state.and_then(|s| s.finished_at)),
+    })
+}
+
+/// Docker writes an empty list of what was not given as null.
+fn list<T: serde::Serialize>(items: &[T]) -> Value {
+    if items.is_empty() { Value::Null } else { json!(items) }
+}
+
+fn host_config(spec: &ContainerSpec) -> Value {
+    let resources = &spec.resources;
+    let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
+    let binds = spec.mounts.iter().filter_map(|mount| match mount {
+        Mount::Bind(bind) if bind.create_source => Some(bind_text(bind)),
+        _ => None,
+    });
+    let mut config = json!({
+        "Binds": texts(&mut binds.into_iter()),
+        "ContainerIDFile": spec.id_file.as_ref().map_or(String::new(), |path| path.display().to_string()),
+        "LogConfig": {"Type": spec.log.driver(), "Config": spec.log.options},
+        "NetworkMode": spec.network.to_string(),
+        "PortBindings": port_bindings(&spec.ports),
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": spec.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "ConsoleSize": [0, 0],
+        "CapAdd": texts(&mut spec.cap_add.iter().cloned().map(String::from)),
+        "CapDrop": texts(&mut spec.cap_drop.iter().cloned().map(String::from)),
+        "CgroupnsMode": "private",
+        "Dns": spec.dns.servers,
+        "DnsOptions": spec.dns.options,
+        "DnsSearch": spec.dns.search,
+        "ExtraHosts": texts(&mut spec.extra_hosts.iter().map(ToString::to_string)),
+        "GroupAdd": list(&spec.groups),
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": null,
+        "OomScoreAdj": spec.oom_score_adj,
+        "PidMode": "",
+        "Privileged": spec.privileged,
+        "PublishAllPorts": spec.publish_all,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": list(&security_options(spec)),
+        "UTSMode": "",
+        "UsernsMode": "",
+        "ShmSize": spec.shm_size.filter(|size| *size > 0).unwrap_or(64 << 20),
+        "Runtime": "berth",
+        "Isolation": "",
+    });
+    let more = json!({
+        "CpuShares": resources.cpu_shares.unwrap_or_default(),
+        "Memory": resources.memory.unwrap_or_default(),
+        "NanoCpus": resources.nano_cpus.unwrap_or_default(),
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": resources.cpu_period.unwrap_or_default(),
+        "CpuQuota": resources.cpu_quota.unwrap_or_default(),
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": resources.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": resources.cpuset_mems.as_deref().unwrap_or_default(),
+        "Devices": spec.devices.iter().map(|device| json!({
+            "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access,
+        })).collect::<Vec<_>>(),
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "MemoryReservation": resources.memory_reservation.unwrap_or_default(),
+        "MemorySwap": resources.memory_swap.unwrap_or_default(),
+        "MemorySwappiness": null,
+        "OomKillDisable": false,
+        "PidsLimit": resources.pids,
+        "Ulimits": spec.ulimits.iter().map(|limit| json!({
+            "Name": limit.name, "Hard": limit.hard, "Soft": limit.soft,
+        })).collect::<Vec<_>>(),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    });
+    extend(&mut config, more);
+    extend(&mut config, optional_host_config(spec));
+    let open = spec.privileged || spec.unmask;
+    config["MaskedPaths"] = if open { Value::Null } else { json!(MASKED_PATHS) };
+    config["ReadonlyPaths"] = if open { Value::Null } else { json!(READONLY_PATHS) };
+    config
+}
+
+/// Docker leaves these out where they were not asked for.
+fn optional_host_config(spec: &ContainerSpec) -> Value {
+    let mut fields = Map::new();
+    let asked = spec.mounts.iter().filter_map(|mount| match mount {
+        Mount::Bind(bind) if !bind.create_source => Some(json!({
+            "Type": "bind", "Source": bind.source, "Target": bind.target, "ReadOnly": bind.read_only,
+        })),
+        _ => None,
+    });
+    let asked: Vec<Value> = asked.collect();
+    if !asked.is_empty() {
+        fields.insert("Mounts".to_owned(), json!(asked));
+    }
+    let tmpfs: Map<String, Value> = tmpfs(spec).map(|t| (t.target.display().to_string(), json!(t.options.join(",")))).collect();
+    if !tmpfs.is_empty() {
+        fields.insert("Tmpfs".to_owned(), Value::Object(tmpfs));
+    }
+    if !spec.sysctls.is_empty() {
+        fields.insert("Sysctls".to_owned(), json!(spec.sysctls));
+    }
+    if !spec.annotations.is_empty() {
+        fields.insert("Annotations".to_owned(), json!(spec.annotations));
+    }
+    Value::Object(fields)
+}
+
+fn tmpfs(spec: &ContainerSpec) -> impl Iterator<Item = &Tmpfs> {
+    spec.mounts.iter().filter_map(|mount| match mount {
+        Mount::Tmpfs(tmpfs) => Some(tmpfs),
+        Mount::Bind(_) => None,
+    })
+}
+
+fn extend(document: &mut Value, more: Value) {
+    if let (Value::Object(document), Value::Object(more)) = (document, more) {
+        document.extend(more);
+    }
+}
+
+fn bind_text(bind: &Bind) -> String {
+    let (source, target) = (bind.source.display(), bind.target.display());
+    match bind.mode.as_str() {
+        "" => format!("{source}:{target}"),
+        mode => format!("{source}:{target}:{mode}"),
+    }
+}
+
+fn port_bindings(ports: &[PortMapping]) -> Value {
+    let mut bindings: Map<String, Value> = Map::new();
+    for mapping in ports {
+        let key = format!("{}/{}", mapping.container_port, mapping.protocol);
+        let binding = json!({
+            "HostIp": mapping.host_ip.map_or(String::new(), |ip| ip.to_string()),
+            "HostPort": mapping.host_ports.map_or(String::new(), |range| range.to_string()),
+        });
+        let list = bindings.entry(key).or_insert_with(|| json!([]));
+        list.as_array_mut().expect("every value is a list").push(binding);
+    }
+    Value::Object(bindings)
+}
+
+fn security_options(spec: &ContainerSpec) -> Vec<String> {
+    let privileges = spec.no_new_privileges.then(|| "no-new-privileges".to_owned());
+    let seccomp = match &spec.seccomp {
+        Seccomp::Default => None,
+        Seccomp::Unconfined => Some("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(json) => Some(format!("seccomp={json}")),
+    };
+    privileges.into_iter().chain(seccomp).collect()
+}
+
+fn mounts(spec: &ContainerSpec) -> Value {
+    let mount = |mount: &Mount| match mount {
+        Mount::Bind(bind) => Some(json!({
+            "Type": "bind",
+            "Source": bind.source,
+            "Destination": bind.target,
+            "Mode": bind.mode,
+            "RW": !bind.read_only,
+            "Propagation": bind.propagation.map_or("rprivate", |propagation| propagation.as_str()),
+        })),
+        Mount::Tmpfs(_) => None,
+    };
+    spec.mounts.iter().filter_map(mount).collect()
+}
+
+fn config(container: &Container) -> Value {
+    let document = &container.document;
+    let (spec, process) = (&document.spec, &document.process);
+    let mut config = json!({
+        "Hostname": document.hostname,
+        "Domainname": spec.domainname.as_deref().unwrap_or_default(),
+        "User": process.user,
+        "AttachStdin": spec.attach.stdin,
+        "AttachStdout": spec.attach.stdout,
+        "AttachStderr": spec.attach.stderr,
+    });
+    if !process.exposed.is_empty() {
+        let ports = process.exposed.iter().map(|port| (port.to_string(), json!({})));
+        config["ExposedPorts"] = Value::Object(ports.collect());
+    }
+    let more = json!({
+        "Tty": spec.tty,
+        "OpenStdin": spec.open_stdin,
+        "StdinOnce": spec.open_stdin && spec.attach.stdin,
+        "Env": list(&process.env),
+        "Cmd": process.cmd,
+        "Image": spec.image,
+        "Volumes": null,
+        "WorkingDir": process.working_dir,
+        "Entrypoint": process.entrypoint,
+        "OnBuild": null,
+        "Labels": process.labels,
+    });
+    extend(&mut config, more);
+    if let Some(signal) = process.stop_signal {
+        config["StopSignal"] = json!(signal.to_string());
+    }
+    if let Some(timeout) = process.stop_timeout {
+        config["StopTimeout"] = json!(timeout);
+    }
+    config
+}
+
+fn network_settings(container: &Container) -> Value {
+    let spec = &container.document.spec;
+    let joined = container.joined();
+    let text = |field: fn(&Joined) -> String| joined.map_or(String::new(), field);
+    let ip = text(|j| j.ip.to_string());
+    let gateway = text(|j| j.gateway.map_or(String::new(), |gateway| gateway.to_string()));
+    let mac = text(|j| j.mac.to_string());
+    let prefix = joined.map_or(0, |j| j.prefix);
+    let endpoint = json!({
+        "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": mac, "DriverOpts": null, "GwPriority": 0,
+        "NetworkID": "", "EndpointID": "", "Gateway": gateway, "IPAddress": ip, "IPPrefixLen": prefix,
+        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
+    });
+    let mut networks = Map::new();
+    networks.insert(spec.network.to_string(), endpoint);
+    let pid = container.state.as_ref().filter(|_| container.is_running()).and_then(|state| state.pid);
+    json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": pid.map_or(String::new(), |pid| format!("/proc/{pid}/ns/net")),
+        "Ports": published(container),
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "EndpointID": "",
+        "Gateway": gateway,
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": ip,
+        "IPPrefixLen": prefix,
+        "IPv6Gateway": "",
+        "MacAddress": mac,
+        "Networks": networks,
+    })
+}
+
+/// Every port that is listened on; published ones with their places on the host.
+fn published(container: &Container) -> Value {
+    let mut ports: Map<String, Value> = Map::new();
+    if !container.is_running() || container.document.spec.network == NetworkMode::Host {
+        return Value::Object(ports);
+    }
+    for port in &container.document.process.exposed {
+        ports.insert(port.to_string(), Value::Null);
+    }
+    for port in container.joined().map_or(&[][..], |joined| &joined.ports) {
+        let place = json!({
+            "HostIp": address(port.host_ip.into()), "HostPort": port.host_port.to_string(),
+        });
+        let places = ports.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert(Value::Null);
+        match places {
+            Value::Array(places) => places.push(place),
+            places => *places = json!([place]),
+        }
+    }
+    Value::Object(ports)
+}
+
+/// Which of the image's manifests it is; none where the image has gone.
+fn manifest_descriptor(engine: &Engine, container: &Container) -> Result<Option<Value>> {
+    let Some(digest) = &container.manifest else { return Ok(None) };
+    let manifest = match engine.store()?.manifest(digest) {
+        Ok(manifest) => manifest,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let host = berth_oci::Platform::host();
+    let platform = container.document.spec.platform.as_ref().unwrap_or(&host);
+    Ok(Some(json!({
+        "mediaType": manifest.media_type(),
+        "digest": digest,
+        "size": manifest.raw().len(),
+        "platform": {"architecture": platform.architecture, "os": platform.os},
+    })))
+}

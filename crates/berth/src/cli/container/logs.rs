@@ -1,0 +1,131 @@
+//! `berth logs`: what a container has written, each stream to ours.
+
+use crate::cli::Context;
+use crate::exit::{ClientSide, Exit, Outcome};
+use crate::format::time;
+use crate::terminal;
+use berth_oci::{Error, Result};
+use berth_runtime::Event;
+use berth_runtime::log::{Entry, Options, Reader, Stream};
+use jiff::Timestamp;
+use std::os::fd::AsFd;
+
+/// Fetch the logs of a container.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Follow log output
+    #[arg(short, long)]
+    follow: bool,
+    /// Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "string")]
+    since: Option<String>,
+    /// Number of lines to show from the end of the logs
+    #[arg(short = 'n', long, value_name = "string", default_value = "all")]
+    tail: String,
+    /// Show timestamps
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "string")]
+    until: Option<String>,
+    /// The container
+    #[arg(value_name = "CONTAINER", required = true)]
+    container: String,
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let now = Timestamp::now();
+        let options = Options {
+            tail: tail(&self.tail).client()?,
+            since: moment("since", self.since.as_deref(), now).client()?,
+            until: moment("until", self.until.as_deref(), now).client()?,
+        };
+        let engine = context.engine()?;
+        let container = engine.container(&self.container)?;
+        let mut reader = engine.logs(&container, options)?;
+        let mut out = Out { timestamps: self.timestamps, ..Out::default() };
+        let connection = match self.follow && container.is_running() {
+            true => engine.talk(&container).and_then(|mut c| c.subscribe().map(|()| c)).ok(),
+            false => None,
+        };
+        let Some(mut connection) = connection else {
+            out.copy(&mut reader)?;
+            return Ok(Exit::SUCCESS);
+        };
+        reader.follow()?;
+        out.copy(&mut reader)?;
+        loop {
+            let grew = !connection.has_early_events() && reader.wait(connection.as_fd())?;
+            // What it wrote before its end is in the log when the end is told.
+            let ended = !grew && matches!(connection.next_event()?, Event::Exited(_) | Event::Closed);
+            out.copy(&mut reader)?;
+            if ended {
+                return Ok(Exit::SUCCESS);
+            }
+        }
+    }
+}
+
+fn tail(text: &str) -> Result<Option<usize>> {
+    match (text, text.parse::<i64>()) {
+        ("all" | "", _) => Ok(None),
+        (_, Ok(lines)) => Ok(usize::try_from(lines).ok()),
+        (_, Err(_)) => Err(Error::invalid(format!("invalid value for \"tail\": `{text}` is no number of lines"))),
+    }
+}
+
+fn moment(flag: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>> {
+    let parse = |text: &str| {
+        time::parse_moment(text, now).map_err(|_| {
+            Error::invalid(format!("invalid value for \"{flag}\": failed to parse value as time or duration: {text:?}"))
+        })
+    };
+    text.map(parse).transpose()
+}
+
+/// Lines on their way out: written in pieces, but never one stream before the other's earlier line.
+#[derive(Default)]
+struct Out {
+    timestamps: bool,
+    pending: Vec<u8>,
+    to_stderr: bool,
+}
+
+/// Enough to make system calls cheap, little enough to be quick.
+const PIECE: usize = 64 * 1024;
+
+impl Out {
+    fn copy(&mut self, reader: &mut Reader) -> Result<()> {
+        while let Some(entry) = reader.next_entry()? {
+            self.add(&entry)?;
+        }
+        self.flush()
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<()> {
+        let to_stderr = entry.stream == Stream::Stderr;
+        if to_stderr != self.to_stderr || self.pending.len() > PIECE {
+            self.flush()?;
+            self.to_stderr = to_stderr;
+        }
+        if self.timestamps {
+            self.pending.extend_from_slice(format!("{:.9} ", entry.time).as_bytes());
+        }
+        self.pending.extend_from_slice(entry.log.as_bytes());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        match (pending.is_empty(), self.to_stderr) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                terminal::complain_raw(pending);
+                Ok(())
+            }
+            (false, false) => terminal::print(pending),
+        }
+    }
+}

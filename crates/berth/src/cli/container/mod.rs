@@ -1,0 +1,131 @@
+//! `berth container …`: one file a verb; `berth run` and `berth container run` share theirs.
+
+mod attach;
+mod create;
+mod describe;
+mod document;
+mod exec;
+mod inspect;
+mod kill;
+mod logs;
+mod ls;
+mod options;
+mod pause;
+mod port;
+mod prune;
+mod rename;
+mod restart;
+mod rm;
+mod run;
+mod session;
+mod start;
+mod stop;
+mod wait;
+
+use super::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::terminal;
+use berth_oci::Result;
+
+pub(crate) use attach::Args as AttachArgs;
+pub(crate) use create::Args as CreateArgs;
+pub(crate) use exec::Args as ExecArgs;
+pub(crate) use inspect::{Args as InspectArgs, get as inspect_container};
+pub(crate) use kill::Args as KillArgs;
+pub(crate) use logs::Args as LogsArgs;
+pub(crate) use ls::Args as LsArgs;
+pub(crate) use pause::{PauseArgs, UnpauseArgs};
+pub(crate) use port::Args as PortArgs;
+pub(crate) use prune::Args as PruneArgs;
+pub(crate) use rename::Args as RenameArgs;
+pub(crate) use restart::Args as RestartArgs;
+pub(crate) use rm::Args as RmArgs;
+pub(crate) use run::Args as RunArgs;
+pub(crate) use start::Args as StartArgs;
+pub(crate) use stop::Args as StopArgs;
+pub(crate) use wait::Args as WaitArgs;
+
+/// Commands about containers.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(AttachArgs),
+    /// Create a new container
+    Create(Box<CreateArgs>),
+    /// Execute a command in a running container
+    Exec(ExecArgs),
+    /// Display detailed information on one or more containers
+    Inspect(InspectArgs),
+    /// Kill one or more running containers
+    Kill(KillArgs),
+    /// Fetch the logs of a container
+    Logs(LogsArgs),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(LsArgs),
+    /// Pause all processes within one or more containers
+    Pause(PauseArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Remove all stopped containers
+    Prune(PruneArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Restart one or more containers
+    Restart(RestartArgs),
+    /// Remove one or more containers
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+    /// Create and run a new container from an image
+    Run(Box<RunArgs>),
+    /// Start one or more stopped containers
+    Start(StartArgs),
+    /// Stop one or more running containers
+    Stop(StopArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(UnpauseArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(WaitArgs),
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Attach(args) => args.run(context),
+            Self::Create(args) => args.run(context),
+            Self::Exec(args) => args.run(context),
+            Self::Inspect(args) => args.run(context),
+            Self::Kill(args) => args.run(context),
+            Self::Logs(args) => args.run(context),
+            Self::Ls(args) => args.run(context),
+            Self::Pause(args) => args.run(context),
+            Self::Port(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
+            Self::Rename(args) => args.run(context),
+            Self::Restart(args) => args.run(context),
+            Self::Rm(args) => args.run(context),
+            Self::Run(args) => args.run(context),
+            Self::Start(args) => args.run(context),
+            Self::Stop(args) => args.run(context),
+            Self::Unpause(args) => args.run(context),
+            Self::Wait(args) => args.run(context),
+        }
+    }
+}
+
+/// Does the same to each of several containers: each name is echoed as it is done, each failure told, and one
+/// failure makes the whole fail, without keeping the others from their turn.
+fn each(context: &Context, names: &[String], act: impl Fn(&str) -> Result<()>) -> Outcome {
+    let mut exit = Exit::SUCCESS;
+    for name in names {
+        match act(name) {
+            Ok(()) => terminal::line(name)?,
+            Err(error) => {
+                Failure::from(error).report(context.settings.persona);
+                exit = Exit::FAILURE;
+            }
+        }
+    }
+    Ok(exit)
+}

@@ -1,0 +1,445 @@
+//! The flags that `run` and `create` share, and the one place where their text becomes a [`ContainerSpec`].
+//!
+//! Invariant: every flag here does its work; what docker has and we have not is unknown, or refused by name.
+
+use crate::exit::{ClientSide, Failure};
+use berth_engine::spec::{
+    self, Capability, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount,
+    NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit,
+};
+use berth_oci::{Context as _, Error, Platform, Result};
+use berth_runtime::net::PortMapping;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// What `run` and `create` take.
+#[derive(clap::Args)]
+pub(crate) struct ContainerOptions {
+    /// Add a custom host-to-IP mapping (host:ip)
+    #[arg(long, value_name = "list")]
+    add_host: Vec<ExtraHost>,
+    /// Add an annotation to the container (passed through to the OCI runtime)
+    #[arg(long, value_name = "map", value_parser = spec::parse_pair)]
+    annotation: Vec<(String, String)>,
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "list", value_parser = parse_stream)]
+    pub(crate) attach: Vec<Stream>,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "list")]
+    cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "list")]
+    cap_drop: Vec<String>,
+    /// Write the container ID to the file
+    #[arg(long, value_name = "string")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// Limit CPU CFS (Completely Fair Scheduler) period
+    #[arg(long, value_name = "int")]
+    cpu_period: Option<u64>,
+    /// Limit CPU CFS (Completely Fair Scheduler) quota
+    #[arg(long, value_name = "int")]
+    cpu_quota: Option<i64>,
+    /// CPU shares (relative weight)
+    #[arg(short, long, value_name = "int")]
+    cpu_shares: Option<u64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "decimal", value_parser = spec::parse_cpus)]
+    cpus: Option<i64>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    cpuset_mems: Option<String>,
+    /// Add a host device to the container
+    #[arg(long, value_name = "list")]
+    device: Vec<String>,
+    /// Set custom DNS servers
+    #[arg(long, value_name = "list", value_parser = spec::parse_dns_server)]
+    dns: Vec<IpAddr>,
+    /// Set DNS options
+    #[arg(long, value_name = "list")]
+    dns_option: Vec<String>,
+    /// Set custom DNS search domains
+    #[arg(long, value_name = "list", value_parser = spec::parse_dns_search)]
+    dns_search: Vec<String>,
+    /// Container NIS domain name
+    #[arg(long, value_name = "string")]
+    domainname: Option<String>,
+    /// Overwrite the default ENTRYPOINT of the image
+    #[arg(long, value_name = "string")]
+    entrypoint: Option<String>,
+    /// Set environment variables
+    #[arg(short, long, value_name = "list")]
+    env: Vec<EnvVar>,
+    /// Read in a file of environment variables
+    #[arg(long, value_name = "list")]
+    env_file: Vec<PathBuf>,
+    /// Expose a port or a range of ports
+    #[arg(long, value_name = "list")]
+    expose: Vec<String>,
+    /// Add additional groups to join
+    #[arg(long, value_name = "list")]
+    group_add: Vec<String>,
+    /// Container host name
+    #[arg(short = 'h', long, value_name = "string", value_parser = spec::parse_hostname)]
+    hostname: Option<String>,
+    /// Keep STDIN open even if not attached
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Set meta data on a container
+    #[arg(short, long, value_name = "list", value_parser = spec::parse_label)]
+    label: Vec<(String, String)>,
+    /// Read in a line delimited file of labels
+    #[arg(long, value_name = "list")]
+    label_file: Vec<PathBuf>,
+    /// Logging driver for the container: json-file or none
+    #[arg(long, value_name = "string")]
+    log_driver: Option<String>,
+    /// Log driver options
+    #[arg(long, value_name = "list", value_parser = spec::parse_pair)]
+    log_opt: Vec<(String, String)>,
+    /// Memory limit
+    #[arg(short, long, value_name = "bytes", value_parser = spec::parse_ram)]
+    memory: Option<u64>,
+    /// Memory soft limit
+    #[arg(long, value_name = "bytes", value_parser = spec::parse_ram)]
+    memory_reservation: Option<u64>,
+    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+    #[arg(long, value_name = "bytes", value_parser = spec::parse_swap)]
+    memory_swap: Option<i64>,
+    /// Attach a filesystem mount to the container
+    #[arg(long, value_name = "mount", value_parser = spec::parse_mount)]
+    mount: Vec<Mount>,
+    /// Assign a name to the container
+    #[arg(long, value_name = "string")]
+    name: Option<String>,
+    /// Connect a container to a network: bridge, host or none
+    #[arg(long, visible_alias = "net", value_name = "network")]
+    network: Option<String>,
+    /// Tune host's OOM preferences (-1000 to 1000)
+    #[arg(long, value_name = "int")]
+    oom_score_adj: Option<i32>,
+    /// Tune container pids limit (set -1 for unlimited)
+    #[arg(long, value_name = "int")]
+    pids_limit: Option<i64>,
+    /// Set platform if server is multi-platform capable
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+    /// Give extended privileges to this container
+    #[arg(long)]
+    privileged: bool,
+    /// Publish a container's port(s) to the host
+    #[arg(short, long, value_name = "list")]
+    publish: Vec<String>,
+    /// Publish all exposed ports to random ports
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Pull image before running: "always", "missing", "never"
+    #[arg(long, value_name = "string", default_value = "missing")]
+    pub(crate) pull: String,
+    /// Suppress the pull output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Mount the container's root filesystem as read only
+    #[arg(long)]
+    read_only: bool,
+    /// Restart policy to apply when a container exits: only "no" so far
+    #[arg(long, value_name = "string", default_value = "no")]
+    restart: String,
+    /// Automatically remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Security Options
+    #[arg(long, value_name = "list")]
+    security_opt: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "bytes", value_parser = spec::parse_ram)]
+    shm_size: Option<u64>,
+    /// Signal to stop the container
+    #[arg(long, value_name = "string")]
+    stop_signal: Option<String>,
+    /// Timeout (in seconds) to stop a container
+    #[arg(long, value_name = "int")]
+    stop_timeout: Option<i64>,
+    /// Sysctl options
+    #[arg(long, value_name = "map", value_parser = spec::parse_sysctl)]
+    sysctl: Vec<(String, String)>,
+    /// Mount a tmpfs directory
+    #[arg(long, value_name = "list")]
+    tmpfs: Vec<String>,
+    /// Allocate a pseudo-TTY
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Ulimit options
+    #[arg(long, value_name = "ulimit")]
+    ulimit: Vec<Ulimit>,
+    /// Username or UID (format: <name|uid>[:<group|gid>])
+    #[arg(short, long, value_name = "string")]
+    user: Option<String>,
+    /// Bind mount a directory or file of the host
+    #[arg(short, long, value_name = "list")]
+    volume: Vec<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "string")]
+    workdir: Option<String>,
+    /// The image, and the command that replaces its own
+    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+/// One of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+fn parse_stream(text: &str) -> std::result::Result<Stream, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(Stream::Stdin),
+        "stdout" => Ok(Stream::Stdout),
+        "stderr" => Ok(Stream::Stderr),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+/// When the image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// Whatever is here.
+    Always,
+    /// When it is not here.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// What was read: a spec, and what is not the container's own.
+pub(crate) struct Read {
+    /// What is wanted.
+    pub(crate) spec: ContainerSpec,
+    /// Under which name.
+    pub(crate) name: Option<ContainerName>,
+    /// When the image is fetched.
+    pub(crate) pull: PullPolicy,
+}
+
+/// What the command line cannot say by itself.
+pub(crate) struct Caller<'a> {
+    /// Where relative paths begin.
+    pub(crate) directory: &'a Path,
+    /// The caller's variables.
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The platform when the flag is not given.
+    pub(crate) platform: Option<&'a str>,
+}
+
+impl ContainerOptions {
+    /// Turns the text into values; `attached` are the streams that the caller will attach to.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, in docker's words.
+    pub(crate) fn read(self, attached: Streams, caller: &Caller<'_>) -> std::result::Result<Read, Failure> {
+        let pull = parse_pull(&self.pull).client()?;
+        self.refuse_restart().client()?;
+        let mounts = self.mounts(caller.directory)?;
+        let security = self.security()?;
+        let mut words = self.words.into_iter();
+        let image = words.next().expect("clap wants one at least");
+        let name = self.name.as_deref().map(str::parse).transpose()?;
+        let platform = self.platform.as_deref().or(caller.platform).map(parse_platform).transpose().client()?;
+        let spec = ContainerSpec {
+            image,
+            platform,
+            entrypoint: self.entrypoint.map(|e| if e.is_empty() { Vec::new() } else { vec![e] }),
+            command: words.collect(),
+            env: read_env(self.env, &self.env_file, caller.variable).client()?,
+            user: self.user,
+            groups: self.group_add,
+            working_dir: self.workdir.filter(|dir| !dir.is_empty()),
+            hostname: self.hostname,
+            domainname: self.domainname,
+            labels: read_labels(self.label, &self.label_file).client()?,
+            annotations: self.annotation.into_iter().collect(),
+            tty: self.tty,
+            open_stdin: self.interactive,
+            attach: attached,
+            auto_remove: self.rm,
+            stop_signal: self.stop_signal.as_deref().map(str::parse::<Signal>).transpose()?,
+            stop_timeout: self.stop_timeout,
+            mounts,
+            read_only: self.read_only,
+            shm_size: self.shm_size,
+            network: self.network.as_deref().unwrap_or_default().parse::<NetworkMode>()?,
+            ports: read_ports(&self.publish).client()?,
+            expose: read_exposed(&self.expose).client()?,
+            publish_all: self.publish_all,
+            extra_hosts: self.add_host,
+            dns: Dns { servers: self.dns, search: self.dns_search, options: self.dns_option },
+            resources: Resources {
+                memory: self.memory,
+                memory_swap: self.memory_swap,
+                memory_reservation: self.memory_reservation,
+                nano_cpus: self.cpus,
+                cpu_shares: self.cpu_shares,
+                cpu_period: self.cpu_period,
+                cpu_quota: self.cpu_quota,
+                cpuset_cpus: self.cpuset_cpus,
+                cpuset_mems: self.cpuset_mems,
+                pids: self.pids_limit,
+            },
+            oom_score_adj: self.oom_score_adj.unwrap_or_default(),
+            ulimits: last_of_each(self.ulimit),
+            cap_add: read_capabilities("CapAdd", &self.cap_add)?,
+            cap_drop: read_capabilities("CapDrop", &self.cap_drop)?,
+            privileged: self.privileged,
+            no_new_privileges: security.no_new_privileges,
+            seccomp: security.seccomp,
+            unmask: security.unmask,
+            devices: self.device.iter().map(|text| text.parse::<Device>()).collect::<Result<_>>().client()?,
+            sysctls: self.sysctl.into_iter().collect(),
+            log: LogSpec::parse(self.log_driver.as_deref(), &self.log_opt)?,
+            id_file: self.cidfile,
+        };
+        Ok(Read { spec, name, pull })
+    }
+
+    /// Nobody starts a container again yet; whoever asks for it must not believe so.
+    fn refuse_restart(&self) -> Result<()> {
+        match (self.restart.as_str(), self.rm) {
+            ("no" | "", _) => Ok(()),
+            (_, true) => Err(Error::invalid("conflicting options: cannot specify both --restart and --rm")),
+            (policy, false) => Err(Error::unsupported(format!("restart policy `{policy}` is not supported yet"))
+                .hint("leave --restart out, or say --restart no")),
+        }
+    }
+
+    fn mounts(&self, directory: &Path) -> Result<Vec<Mount>> {
+        let volumes = self.volume.iter().map(|text| spec::parse_volume(text, directory));
+        let tmpfs = self.tmpfs.iter().map(|text| spec::parse_tmpfs(text));
+        let given = volumes.chain(tmpfs).collect::<Result<Vec<_>>>()?.into_iter().chain(self.mount.clone());
+        // The same word twice says nothing new, to docker and to us.
+        let mut mounts: Vec<Mount> = Vec::new();
+        for mount in given {
+            if !mounts.contains(&mount) {
+                mounts.push(mount);
+            }
+        }
+        Ok(mounts)
+    }
+
+    fn security(&self) -> std::result::Result<Security, Failure> {
+        let mut security = Security::default();
+        for text in &self.security_opt {
+            match text.parse().client()? {
+                SecurityOption::NoNewPrivileges(on) => security.no_new_privileges = on,
+                SecurityOption::SeccompUnconfined => security.seccomp = Seccomp::Unconfined,
+                SecurityOption::SeccompBuiltin => security.seccomp = Seccomp::Default,
+                SecurityOption::SeccompFile(path) => {
+                    security.seccomp = Seccomp::Profile(read_profile(&path).client()?);
+                }
+                SecurityOption::SystemPathsUnconfined => security.unmask = true,
+                SecurityOption::Unlabelled => {}
+            }
+        }
+        Ok(security)
+    }
+}
+
+#[derive(Default)]
+struct Security {
+    no_new_privileges: bool,
+    seccomp: Seccomp,
+    unmask: bool,
+}
+
+fn parse_pull(text: &str) -> Result<PullPolicy> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "missing" | "" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
+        _ => Err(Error::invalid(format!(
+            "invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""
+        ))),
+    }
+}
+
+fn parse_platform(text: &str) -> Result<Platform> {
+    text.parse().map_err(|error: Error| Error::invalid(format!("error parsing specified platform: {error}")))
+}
+
+fn read_profile(path: &Path) -> Result<String> {
+    let failed = |error: std::io::Error| {
+        let why = Error::from(error);
+        let path = path.display();
+        Error::invalid(format!("opening seccomp profile ({path}) failed: open {path}: {why}"))
+    };
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// Docker's way to say that a file cannot be opened.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| {
+        let error = Error::from(error);
+        Error::new(error.kind(), format!("open {}: {error}", path.display()))
+    })
+}
+
+/// Files first, so that `-e` wins; a variable without a value takes the caller's.
+pub(super) fn read_env(
+    given: Vec<EnvVar>,
+    files: &[PathBuf],
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<EnvVar>> {
+    let mut env = Vec::new();
+    for path in files {
+        let read = spec::parse_env_file(&read_file(path)?, variable);
+        env.extend(read.context(|| format!("invalid env file ({})", path.display()))?);
+    }
+    env.extend(given.into_iter().map(|variable_given| variable_given.or_from(variable)));
+    Ok(env)
+}
+
+fn read_labels(given: Vec<(String, String)>, files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for path in files {
+        let read = spec::parse_label_file(&read_file(path)?);
+        labels.extend(read.context(|| format!("invalid label file ({})", path.display()))?);
+    }
+    labels.extend(given);
+    Ok(labels)
+}
+
+fn read_ports(texts: &[String]) -> Result<Vec<PortMapping>> {
+    let mut ports = Vec::new();
+    for text in texts {
+        ports.extend(PortMapping::parse(text)?);
+    }
+    Ok(ports)
+}
+
+fn read_exposed(texts: &[String]) -> Result<std::collections::BTreeSet<spec::ExposedPort>> {
+    let mut ports = std::collections::BTreeSet::new();
+    for text in texts {
+        ports.extend(spec::parse_expose(text)?);
+    }
+    Ok(ports)
+}
+
+fn read_capabilities(field: &str, texts: &[String]) -> Result<Vec<Capability>> {
+    let read = |text: &String| text.parse::<Capability>().context(|| format!("invalid {field}"));
+    texts.iter().map(read).collect()
+}
+
+/// The last word about a limit counts.
+fn last_of_each(given: Vec<Ulimit>) -> Vec<Ulimit> {
+    let mut limits: Vec<Ulimit> = Vec::new();
+    for limit in given {
+        limits.retain(|earlier| earlier.name != limit.name);
+        limits.push(limit);
+    }
+    limits
+}

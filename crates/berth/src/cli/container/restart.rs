@@ -1,0 +1,29 @@
+//! `berth restart`: stop, then start.
+
+use super::each;
+use super::run::warn;
+use super::stop::Patience;
+use crate::cli::Context;
+use crate::exit::Outcome;
+
+/// Restart one or more containers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    patience: Patience,
+    /// The containers
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        each(context, &self.containers, |name| {
+            let (_, warnings) = engine.restart(name, self.patience.options())?;
+            warn(&warnings);
+            Ok(())
+        })
+    }
+}
