@@ -62,11 +62,6 @@ impl Failure {
         self
     }
 
-    /// The error inside.
-    pub(crate) fn error(&self) -> &Error {
-        &self.error
-    }
-
     /// Prints it while the command goes on with something else.
     pub(crate) fn report(&self, persona: Persona) {
         self.tell(persona);

@@ -50,11 +50,6 @@ impl Filters {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// A filter that is true or false; `None` where it was not given.
     ///
     /// # Errors

@@ -99,12 +99,6 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// The columns of the terminal behind stdout, if it is one.
-pub(crate) fn width() -> Option<usize> {
-    let size = termios::tcgetwinsize(io::stdout()).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
-}
-
 /// Asks and answers whether the user said yes; anything else, the end of stdin included, is no.
 ///
 /// # Errors

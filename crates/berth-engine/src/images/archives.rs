@@ -144,10 +144,10 @@ impl Engine {
             return lost_layer(store, root, source);
         }
         for child in root.children() {
-            if let Ok(manifest) = store.manifest(&child.digest) {
-                if let Some(lost) = self.first_lost(store, &manifest, source)? {
-                    return Ok(Some(lost));
-                }
+            // Children that are not here do not travel.
+            let Ok(manifest) = store.manifest(&child.digest) else { continue };
+            if let Some(lost) = self.first_lost(store, &manifest, source)? {
+                return Ok(Some(lost));
             }
         }
         Ok(None)

@@ -1,6 +1,4 @@
-//! Sizes, durations and ages as docker writes and reads them (the words of its `go-units`).
-
-use berth_oci::{Error, Result};
+//! Sizes, durations and ages as docker writes them (the words of its `go-units`).
 
 const DECIMAL: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
 const BINARY: [&str; 9] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"];
@@ -75,35 +73,6 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     }
 }
 
-/// Bytes from `512m`, `1.5GiB`, `1024`: units are powers of 1024 (docker's `RAMInBytes`).
-///
-/// # Errors
-/// Not a size.
-pub(crate) fn parse_binary_size(text: &str) -> Result<u64> {
-    let invalid = || {
-        Error::invalid(format!("invalid size: '{text}'"))
-            .hint("write a number with an optional unit b, k, m, g or t, for example 512m")
-    };
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = (&text[..split], text[split..].trim_start_matches(' ').to_ascii_lowercase());
-    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(invalid()),
-    };
-    let valid_unit =
-        ["", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib", "p", "pb", "pib"];
-    let number: f64 = number.parse().map_err(|_| invalid())?;
-    match valid_unit.contains(&unit.as_str()) {
-        true => Ok((number * 1024f64.powi(power)) as u64),
-        false => Err(invalid()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,25 +119,6 @@ mod tests {
             (730 * 24 * HOUR, "2 years"),
         ] {
             assert_eq!(duration(seconds), expected, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_read_in_powers_of_1024() {
-        for (text, expected) in [
-            ("1024", Some(1024)),
-            ("512m", Some(512 << 20)),
-            ("1.5g", Some(3 << 29)),
-            ("1GiB", Some(1 << 30)),
-            ("2 kb", Some(2048)),
-            ("1B", Some(1)),
-            ("", None),
-            ("m", None),
-            ("1x", None),
-            ("1bb", None),
-            ("-1", None),
-        ] {
-            assert_eq!(parse_binary_size(text).ok(), expected, "{text}");
         }
     }
 }

@@ -36,18 +36,10 @@ impl Args {
             terminal::warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
         }
         let engine = context.engine()?;
-        if self.username.is_none() && self.password.is_none() && !self.password_stdin {
-            if let Some(kept) = engine.credential(&server)? {
-                terminal::note(format!(
-                    "Authenticating with existing credentials... [Username: {}]",
-                    kept.username()
-                ));
-                if engine.verify_credential(&server, &kept).is_ok() {
-                    terminal::line("\nLogin Succeeded")?;
-                    return Ok(Exit::SUCCESS);
-                }
-                terminal::note("Login did not succeed, asking for a user name and a password");
-            }
+        let has_nothing = self.username.is_none() && self.password.is_none() && !self.password_stdin;
+        if has_nothing && existing(context, &server)? {
+            terminal::line("Login Succeeded")?;
+            return Ok(Exit::SUCCESS);
         }
         let kept = engine.login(&server, self.ask().map_err(Failure::client)?)?;
         if let Kept::File(path) = kept {
@@ -97,6 +89,19 @@ impl Args {
         };
         credential(username, password)
     }
+}
+
+/// Whether there is a credential that the registry still takes.
+fn existing(context: &Context, server: &str) -> Result<bool, Error> {
+    let engine = context.engine()?;
+    let Some(kept) = engine.credential(server)? else { return Ok(false) };
+    terminal::note(format!("Authenticating with existing credentials... [Username: {}]", kept.username()));
+    let is_taken = engine.verify_credential(server, &kept).is_ok();
+    terminal::note(match is_taken {
+        true => "\nInfo → To login with a different account, run 'logout' followed by 'login'\n",
+        false => "Login did not succeed, asking for a user name and a password",
+    });
+    Ok(is_taken)
 }
 
 fn credential(username: String, password: String) -> Result<Credential, Error> {
