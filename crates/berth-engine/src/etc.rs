@@ -24,7 +24,7 @@ ff02::2\tip6-allrouters
 
 /// The three texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EtcTexts {
+pub(crate) struct EtcTexts {
     /// `/etc/hosts`, without the container's own address, which is not known yet.
     pub hosts: String,
     /// `/etc/hostname`.
@@ -35,7 +35,7 @@ pub struct EtcTexts {
 
 /// What the host has in those files, and where it is seen from the container's network.
 #[derive(Clone, Debug, Default)]
-pub struct HostTexts {
+pub(crate) struct HostTexts {
     /// The host's `/etc/hosts`.
     pub hosts: String,
     /// The host's `/etc/resolv.conf`.
@@ -46,7 +46,7 @@ pub struct HostTexts {
 
 /// What the container finds in `/etc`.
 #[must_use]
-pub fn texts(spec: &ContainerSpec, hostname: &str, host: &HostTexts) -> EtcTexts {
+pub(crate) fn texts(spec: &ContainerSpec, hostname: &str, host: &HostTexts) -> EtcTexts {
     let own = spec.network != NetworkMode::Host;
     EtcTexts {
         hosts: hosts(spec, if own { HOSTS } else { &host.hosts }, host.gateway),
@@ -107,7 +107,7 @@ fn resolv_conf(dns: &Dns, host: &str, network: NetworkMode) -> String {
 ///
 /// # Errors
 /// The directory cannot be written to.
-pub fn write(directory: &Path, texts: &EtcTexts) -> Result<Vec<EtcFile>> {
+pub(crate) fn write(directory: &Path, texts: &EtcTexts) -> Result<Vec<EtcFile>> {
     [
         ("resolv.conf", "/etc/resolv.conf", &texts.resolv_conf),
         ("hostname", "/etc/hostname", &texts.hostname),
