@@ -94,7 +94,8 @@ fn resolv_conf(dns: &Dns, host: &str, network: NetworkMode) -> String {
         false => dns.search.iter().filter(|domain| *domain != ".").cloned().collect::<Vec<_>>(),
     };
     let options = if dns.options.is_empty() { of("options") } else { dns.options.clone() };
-    let mut text: String = servers.iter().fold(String::new(), |text, server| text + "nameserver " + server + "\n");
+    let mut text: String =
+        servers.iter().fold(String::new(), |text, server| text + "nameserver " + server + "\n");
     for (key, words) in [("search", search), ("options", options)] {
         if !words.is_empty() {
             let _ = writeln!(text, "{key} {}", words.join(" "));

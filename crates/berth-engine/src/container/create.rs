@@ -128,7 +128,10 @@ fn hostname(spec: &ContainerSpec, id: &str) -> Result<String> {
 
 fn warnings(spec: &ContainerSpec) -> Vec<String> {
     let discarded = spec.network == NetworkMode::Host && !spec.ports.is_empty();
-    discarded.then(|| "Published ports are discarded when using host network mode".to_owned()).into_iter().collect()
+    discarded
+        .then(|| "Published ports are discarded when using host network mode".to_owned())
+        .into_iter()
+        .collect()
 }
 
 fn prepare_sources(spec: &ContainerSpec) -> Result<()> {
@@ -145,9 +148,14 @@ fn prepare_sources(spec: &ContainerSpec) -> Result<()> {
 /// `-v` makes a directory where nothing is; `--mount` says that nothing is there.
 fn prepare_source(bind: &Bind) -> Result<()> {
     let source = &bind.source;
-    if bind.mode.split(',').any(|word| matches!(word, "z" | "Z")) && Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(Error::unsupported(format!("cannot relabel `{}`: SELinux labels are not supported yet", source.display()))
-            .hint("leave out z and Z, and label the directory with chcon"));
+    if bind.mode.split(',').any(|word| matches!(word, "z" | "Z"))
+        && Path::new("/sys/fs/selinux/enforce").exists()
+    {
+        return Err(Error::unsupported(format!(
+            "cannot relabel `{}`: SELinux labels are not supported yet",
+            source.display()
+        ))
+        .hint("leave out z and Z, and label the directory with chcon"));
     }
     match fs::metadata(source) {
         Ok(_) => Ok(()),

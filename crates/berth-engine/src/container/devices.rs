@@ -112,7 +112,10 @@ mod tests {
         assert_eq!((null.block, null.major, null.minor, null.access.as_str()), (false, 1, 3, "r"));
         assert_eq!(null.target, Path::new("/dev/x"));
         for (text, expected) in [
-            ("/nope", "error gathering device information while adding custom device \"/nope\": no such file or directory"),
+            (
+                "/nope",
+                "error gathering device information while adding custom device \"/nope\": no such file or directory",
+            ),
             (
                 "/etc/passwd",
                 "error gathering device information while adding custom device \"/etc/passwd\": not a device node",

@@ -72,7 +72,11 @@ fn process(container: &Container, spec: &ExecSpec) -> Result<oci::Process> {
         .cwd(cwd.unwrap_or("/"))
         .rlimits(Vec::new())
         .no_new_privileges(container.document.spec.no_new_privileges && !spec.privileged)
-        .capabilities(if spec.privileged { all_capabilities()? } else { capabilities(&container.document.spec)? });
+        .capabilities(if spec.privileged {
+            all_capabilities()?
+        } else {
+            capabilities(&container.document.spec)?
+        });
     if let Some((rows, columns)) = spec.terminal_size.filter(|_| spec.tty) {
         let size = oci::BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns));
         builder = builder.console_size(size.build().map_err(crate::runtime_spec::bug)?);

@@ -159,7 +159,10 @@ impl Rules<'_> {
             && any(&wanted.statuses, |status| status == word(container.status()))
             && any(&wanted.exited, |wanted| code == Some(*wanted))
             && wanted.labels.iter().all(|label| has_label(container, label))
-            && self.ancestors.as_ref().is_none_or(|set| container.image.as_ref().is_some_and(|t| set.contains(t)))
+            && self
+                .ancestors
+                .as_ref()
+                .is_none_or(|set| container.image.as_ref().is_some_and(|t| set.contains(t)))
             && self.before.is_none_or(|moment| container.created < moment)
             && self.since.is_none_or(|moment| container.created > moment)
             && any(&wanted.volumes, |volume| spec.mounts.iter().any(|mount| is_at(mount, volume)))
@@ -206,7 +209,9 @@ fn is_at(mount: &Mount, place: &str) -> bool {
 fn patterns(key: &str, texts: &[String]) -> Result<Vec<Regex>> {
     let compile = |text: &String| {
         let pattern = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
-        pattern.map_err(|_| Error::invalid(format!("invalid filter '{key}={text}'")).hint("it is a regular expression"))
+        pattern.map_err(|_| {
+            Error::invalid(format!("invalid filter '{key}={text}'")).hint("it is a regular expression")
+        })
     };
     texts.iter().map(compile).collect()
 }
@@ -257,7 +262,11 @@ mod tests {
                     network: NetworkMode::Bridge,
                     ..ContainerSpec::default()
                 },
-                process: Process { labels, exposed: parse_expose("80").unwrap().into_iter().collect(), ..Process::default() },
+                process: Process {
+                    labels,
+                    exposed: parse_expose("80").unwrap().into_iter().collect(),
+                    ..Process::default()
+                },
                 hostname: String::new(),
                 layers: Vec::new(),
             },

@@ -120,7 +120,8 @@ impl Engine {
             Error::corrupt(format!("the record of container {} cannot be read: {error}", record.name))
                 .hint("`berth rm -f` removes it")
         })?;
-        let state = berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
+        let state =
+            berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
         Ok(Container {
             id: record.id,
             name: record.name,

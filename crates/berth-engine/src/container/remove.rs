@@ -24,7 +24,8 @@ impl Engine {
     /// `NotFound`; `Conflict`: it is running and `force` was not asked for.
     pub fn remove(&self, text: &str, options: RemoveOptions) -> Result<()> {
         let record = self.store()?.container(text)?;
-        let state = berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
+        let state =
+            berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
         let status = state.as_ref().map(|state| state.status);
         match status {
             Some(Status::Running) if !options.force => {
@@ -53,7 +54,8 @@ impl Engine {
                 connection.subscribe()?;
                 match connection.signal(Signal::KILL.number()) {
                     Ok(()) => {}
-                    Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Unavailable) => {}
+                    Err(error)
+                        if matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Unavailable) => {}
                     Err(error) => return Err(error),
                 }
                 while connection.next_event()? != berth_runtime::Event::Closed {}

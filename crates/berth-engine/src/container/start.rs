@@ -9,7 +9,9 @@ use crate::etc::{self, HostTexts};
 use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::{ContainerSpec, NetworkMode, Seccomp};
 use berth_oci::{AtPath, Result};
-use berth_runtime::net::{DEFAULT, Endpoint, Network, NetworkOptions, NetworkPlan, PortMapping, Protocol, Site};
+use berth_runtime::net::{
+    DEFAULT, Endpoint, Network, NetworkOptions, NetworkPlan, PortMapping, Protocol, Site,
+};
 use berth_runtime::{Bundle, Connection, Log, RootfsMount, Stdin, Streams};
 use std::fs;
 use std::io::ErrorKind;
@@ -162,7 +164,8 @@ fn ports(container: &Container) -> Vec<PortMapping> {
     let mut ports = spec.ports.clone();
     if spec.publish_all {
         for exposed in &container.document.process.exposed {
-            let taken = ports.iter().any(|m| (m.container_port, m.protocol) == (exposed.port, exposed.protocol));
+            let taken =
+                ports.iter().any(|m| (m.container_port, m.protocol) == (exposed.port, exposed.protocol));
             if !taken && exposed.protocol != Protocol::Sctp {
                 ports.push(PortMapping {
                     host_ip: None,

@@ -160,7 +160,9 @@ fn not_running(container: &Container) -> Error {
 fn send(connection: &mut Connection, signal: Signal) -> Result<bool> {
     match connection.signal(signal.number()) {
         Ok(()) => Ok(true),
-        Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Unavailable) => Ok(false),
+        Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Unavailable) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -182,11 +184,16 @@ fn ends_within(connection: &mut Connection, patience: Option<Duration>) -> Resul
 fn readable_before(connection: &Connection, deadline: Option<Instant>) -> Result<bool> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        });
         match poll(&mut [PollFd::new(connection, PollFlags::IN)], left.as_ref()) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(std::io::Error::from(error)).context(|| "cannot wait for the container"),
+            Err(error) => {
+                return Err(std::io::Error::from(error)).context(|| "cannot wait for the container");
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod help;
 mod image;
 mod inspect;
 mod manifest;
+mod object;
 mod registry;
 mod object;
 mod system;

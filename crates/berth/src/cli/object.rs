@@ -30,8 +30,10 @@ impl Args {
             Some("image") => (false, true),
             Some(other) => {
                 return Err(Failure::client(
-                    Error::invalid(format!("unknown type: {other:?}: must be one of \"container\", \"image\""))
-                        .hint("networks and volumes of your own are not supported yet"),
+                    Error::invalid(format!(
+                        "unknown type: {other:?}: must be one of \"container\", \"image\""
+                    ))
+                    .hint("networks and volumes of your own are not supported yet"),
                 ));
             }
         };

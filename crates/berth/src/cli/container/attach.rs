@@ -34,7 +34,9 @@ impl Args {
         let refused = match container.status() {
             Status::Running => None,
             Status::Paused => Some("You cannot attach to a paused container, unpause it first"),
-            Status::Created | Status::Exited => Some("You cannot attach to a stopped container, start it first"),
+            Status::Created | Status::Exited => {
+                Some("You cannot attach to a stopped container, start it first")
+            }
         };
         if let Some(why) = refused {
             return Err(Failure::client(Error::conflict(why)));

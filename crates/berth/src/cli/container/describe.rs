@@ -103,12 +103,14 @@ struct Group {
 impl Group {
     fn add(groups: &mut Vec<Self>, port: &Port) {
         let ip = port.public.map(|(ip, _)| ip);
-        let next = groups
-            .iter_mut()
-            .find(|g| g.ip == ip && g.protocol == port.protocol && g.last.checked_add(1) == Some(port.private));
+        let next = groups.iter_mut().find(|g| {
+            g.ip == ip && g.protocol == port.protocol && g.last.checked_add(1) == Some(port.private)
+        });
         match next {
             Some(group) => group.last = port.private,
-            None => groups.push(Self { ip, protocol: port.protocol, first: port.private, last: port.private }),
+            None => {
+                groups.push(Self { ip, protocol: port.protocol, first: port.private, last: port.private })
+            }
         }
     }
 

@@ -20,7 +20,8 @@ pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> 
     let args = container.document.process.args();
     let directory = engine.store()?.container_dir(&container.id);
     let file = |name: &str| directory.join(name).display().to_string();
-    let log = if spec.log.none { String::new() } else { engine.log_path(&container.id)?.display().to_string() };
+    let log =
+        if spec.log.none { String::new() } else { engine.log_path(&container.id)?.display().to_string() };
     let mut document = json!({
         "Id": container.id,
         "Created": container.created.to_string(),
@@ -176,7 +177,8 @@ fn optional_host_config(spec: &ContainerSpec) -> Value {
     if !asked.is_empty() {
         fields.insert("Mounts".to_owned(), json!(asked));
     }
-    let tmpfs: Map<String, Value> = tmpfs(spec).map(|t| (t.target.display().to_string(), json!(t.options.join(",")))).collect();
+    let tmpfs: Map<String, Value> =
+        tmpfs(spec).map(|t| (t.target.display().to_string(), json!(t.options.join(",")))).collect();
     if !tmpfs.is_empty() {
         fields.insert("Tmpfs".to_owned(), Value::Object(tmpfs));
     }

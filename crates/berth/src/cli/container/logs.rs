@@ -72,14 +72,18 @@ fn tail(text: &str) -> Result<Option<usize>> {
     match (text, text.parse::<i64>()) {
         ("all" | "", _) => Ok(None),
         (_, Ok(lines)) => Ok(usize::try_from(lines).ok()),
-        (_, Err(_)) => Err(Error::invalid(format!("invalid value for \"tail\": `{text}` is no number of lines"))),
+        (_, Err(_)) => {
+            Err(Error::invalid(format!("invalid value for \"tail\": `{text}` is no number of lines")))
+        }
     }
 }
 
 fn moment(flag: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>> {
     let parse = |text: &str| {
         time::parse_moment(text, now).map_err(|_| {
-            Error::invalid(format!("invalid value for \"{flag}\": failed to parse value as time or duration: {text:?}"))
+            Error::invalid(format!(
+                "invalid value for \"{flag}\": failed to parse value as time or duration: {text:?}"
+            ))
         })
     };
     text.map(parse).transpose()

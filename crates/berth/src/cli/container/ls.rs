@@ -46,8 +46,8 @@ pub(crate) struct Args {
 }
 
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network", "publish",
-    "since", "status", "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
+    "publish", "since", "status", "volume",
 ];
 const STATUSES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
@@ -119,7 +119,8 @@ fn one_of(filters: &Filters, key: &str, what: &str, known: &[&str]) -> Result<()
 
 fn codes(filters: &Filters) -> Result<Vec<i32>> {
     let code = |text: &String| {
-        text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'")).hint("it is an exit code"))
+        text.parse()
+            .map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'")).hint("it is an exit code"))
     };
     filters.values("exited").iter().map(code).collect()
 }
@@ -127,7 +128,9 @@ fn codes(filters: &Filters) -> Result<Vec<i32>> {
 fn ports(filters: &Filters, key: &str) -> Result<Vec<ExposedPort>> {
     let mut ports = Vec::new();
     for text in filters.values(key) {
-        ports.extend(parse_expose(text).map_err(|_| Error::invalid(format!("invalid filter '{key}={text}'")))?);
+        ports.extend(
+            parse_expose(text).map_err(|_| Error::invalid(format!("invalid filter '{key}={text}'")))?,
+        );
     }
     Ok(ports)
 }
@@ -195,11 +198,7 @@ static LISTING: Listing<Row> = Listing {
             title: "CREATED",
             value: |row| time::ago(row.container.created, row.now).into(),
         },
-        Column {
-            name: "Ports",
-            title: "PORTS",
-            value: |row| ports_text(&row.ports()).into(),
-        },
+        Column { name: "Ports", title: "PORTS", value: |row| ports_text(&row.ports()).into() },
         Column { name: "State", title: "STATE", value: |row| word(row.container.status()).into() },
         Column { name: "Status", title: "STATUS", value: |row| status(&row.container, row.now).into() },
         Column { name: "Size", title: "SIZE", value: |row| row.size().into() },
@@ -247,7 +246,9 @@ impl Row {
     fn size(&self) -> String {
         match self.size.total {
             0 => human::short_size(self.size.writable),
-            total => format!("{} (virtual {})", human::short_size(self.size.writable), human::short_size(total)),
+            total => {
+                format!("{} (virtual {})", human::short_size(self.size.writable), human::short_size(total))
+            }
         }
     }
 

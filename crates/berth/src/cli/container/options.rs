@@ -250,7 +250,8 @@ impl ContainerOptions {
         let mut words = self.words.into_iter();
         let image = words.next().expect("clap wants one at least");
         let name = self.name.as_deref().map(str::parse).transpose()?;
-        let platform = self.platform.as_deref().or(caller.platform).map(parse_platform).transpose().client()?;
+        let platform =
+            self.platform.as_deref().or(caller.platform).map(parse_platform).transpose().client()?;
         let spec = ContainerSpec {
             image,
             platform,
@@ -312,8 +313,10 @@ impl ContainerOptions {
         match (self.restart.as_str(), self.rm) {
             ("no" | "", _) => Ok(()),
             (_, true) => Err(Error::invalid("conflicting options: cannot specify both --restart and --rm")),
-            (policy, false) => Err(Error::unsupported(format!("restart policy `{policy}` is not supported yet"))
-                .hint("leave --restart out, or say --restart no")),
+            (policy, false) => {
+                Err(Error::unsupported(format!("restart policy `{policy}` is not supported yet"))
+                    .hint("leave --restart out, or say --restart no"))
+            }
         }
     }
 

@@ -33,8 +33,11 @@ impl Args {
             }
             return Ok(Exit::SUCCESS);
         };
-        let wanted = parse_expose(port).map_err(|_| Failure::client(Error::invalid(format!("invalid port `{port}`"))))?;
-        let fits = |one: &&Published| wanted.iter().any(|w| (w.port, w.protocol) == (one.container_port, one.protocol));
+        let wanted = parse_expose(port)
+            .map_err(|_| Failure::client(Error::invalid(format!("invalid port `{port}`"))))?;
+        let fits = |one: &&Published| {
+            wanted.iter().any(|w| (w.port, w.protocol) == (one.container_port, one.protocol))
+        };
         let places: Vec<String> = published.iter().filter(fits).map(place).collect();
         if places.is_empty() {
             let message = format!("No public port '{port}' published for {}", self.container);

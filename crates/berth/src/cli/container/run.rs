@@ -80,7 +80,11 @@ pub(super) fn attached(options: &ContainerOptions) -> Streams {
 }
 
 /// Reads the flags where this process stands.
-pub(super) fn read(options: ContainerOptions, attached: Streams, settings: &Settings) -> Result<Read, Failure> {
+pub(super) fn read(
+    options: ContainerOptions,
+    attached: Streams,
+    settings: &Settings,
+) -> Result<Read, Failure> {
     let directory = std::env::current_dir().at(".").client()?;
     let caller = Caller {
         directory: &directory,
@@ -102,7 +106,10 @@ pub(super) fn create(context: &Context, read: Read, quiet: bool) -> Result<Creat
         Err(error) if error.kind() == Kind::NotFound && read.pull == PullPolicy::Missing => {
             // An id cannot be asked for anywhere.
             let Ok(reference) = request.spec.image.parse::<Reference>() else { return Err(error.into()) };
-            terminal::complain(format!("Unable to find image '{}' locally", reference.or_latest().familiar()));
+            terminal::complain(format!(
+                "Unable to find image '{}' locally",
+                reference.or_latest().familiar()
+            ));
             image::pull::fetch(context, &request.spec.image, request.spec.platform.as_ref(), quiet)?;
             engine.create(request)?
         }
@@ -148,7 +155,11 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
     let id = container.id.clone();
     let signals = session.take_signals()?;
     let options = StartOptions {
-        streams: berth_runtime::Streams { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr },
+        streams: berth_runtime::Streams {
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        },
         terminal_size: if session.tty { console::size() } else { None },
     };
     let mut launch = match engine.launch(container.clone(), &options) {
@@ -214,5 +225,8 @@ fn explain(exit: &ContainerExit, container: &Container, persona: Persona) {
         Some(limit) => format!("it reached its memory limit of {} (--memory)", human::binary_size(limit)),
         None => "the machine was out of memory".to_owned(),
     };
-    terminal::complain(format!("{}: the kernel killed a process of this container: {which}", persona.program()));
+    terminal::complain(format!(
+        "{}: the kernel killed a process of this container: {which}",
+        persona.program()
+    ));
 }

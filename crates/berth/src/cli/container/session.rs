@@ -177,10 +177,7 @@ struct Ready {
 }
 
 fn wait(connection: &Connection, signals: &Signals, detached: Option<&PipeReader>) -> Result<Ready> {
-    let mut fds = vec![
-        PollFd::new(connection, PollFlags::IN),
-        PollFd::new(&signals.0, PollFlags::IN),
-    ];
+    let mut fds = vec![PollFd::new(connection, PollFlags::IN), PollFd::new(&signals.0, PollFlags::IN)];
     if let Some(detached) = detached {
         fds.push(PollFd::new(detached, PollFlags::IN));
     }

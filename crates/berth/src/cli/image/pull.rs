@@ -75,12 +75,7 @@ impl Args {
     }
 }
 
-fn pull(
-    context: &Context,
-    reference: &Reference,
-    platforms: &Platforms,
-    view: &View,
-) -> Result<(), Failure> {
+fn pull(context: &Context, reference: &Reference, platforms: &Platforms, view: &View) -> Result<(), Failure> {
     let pulled = context.engine()?.pull(reference, platforms, view)?;
     let status = match pulled.is_new {
         true => "Status: Downloaded newer image for",
