@@ -11,7 +11,6 @@ mod inspect;
 mod manifest;
 mod object;
 mod registry;
-mod object;
 mod system;
 mod usage;
 
