@@ -98,16 +98,27 @@ impl Engine {
     /// # Errors
     /// A container's files cannot be removed.
     pub fn prune_containers(&self, chosen: &dyn Fn(&Container) -> bool) -> Result<(Vec<String>, u64)> {
-        let mut removed = Vec::new();
+        let (ids, bytes) = self.prunable_containers(chosen)?;
+        for id in &ids {
+            self.discard(id)?;
+        }
+        Ok((ids, bytes))
+    }
+
+    /// What [`prune_containers`](Self::prune_containers) would remove now.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn prunable_containers(&self, chosen: &dyn Fn(&Container) -> bool) -> Result<(Vec<String>, u64)> {
+        let mut ids = Vec::new();
         let mut bytes = 0;
         for container in self.containers()? {
             let idle = !container.state.as_ref().is_some_and(berth_runtime::State::is_live);
             if idle && chosen(&container) {
                 bytes += self.writable_size(&container.id)?;
-                self.discard(&container.id)?;
-                removed.push(container.id);
+                ids.push(container.id);
             }
         }
-        Ok((removed, bytes))
+        Ok((ids, bytes))
     }
 }

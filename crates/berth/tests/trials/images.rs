@@ -212,3 +212,25 @@ fn the_ledger_adds_up_to_the_disk() {
     let images = berth.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"]);
     assert!(images.starts_with("Images 2 0\nContainers 0 0\n"), "{images}");
 }
+
+#[test]
+fn system_prune_takes_containers_and_then_their_images() {
+    let (berth, id) = with_image(&["a:1"]);
+    let container = berth.ok(&["create", "--network", "none", "a:1"]).trim().to_owned();
+    let question = berth.ok(&["system", "prune", "-a"]);
+    assert!(question.starts_with("WARNING! This will remove:\n  - all stopped containers\n"), "{question}");
+    let used = berth.ok(&["image", "prune", "-af"]);
+    assert_eq!(used, "Total reclaimed space: 0B\n", "a container uses the image");
+    let promise = berth.ok(&["system", "prune", "-a", "--dry-run"]);
+    assert!(
+        promise.starts_with(&format!("Containers to delete:\n{container}\n\nImages to delete:\n")),
+        "{promise}"
+    );
+    let report = berth.ok(&["system", "prune", "-af"]);
+    assert!(report.contains(&format!("untagged: a:1\ndeleted: {id}\n")), "{report}");
+    let amount =
+        |text: &str| text.lines().last().unwrap().split([':', '(']).nth(1).unwrap().trim().to_owned();
+    assert_eq!(amount(&promise), amount(&report));
+    assert_eq!(berth.ok(&["ps", "-aq"]) + &berth.ok(&["images", "-q"]), "");
+    berth.check().unwrap();
+}

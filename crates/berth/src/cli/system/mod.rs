@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod info;
+pub(crate) mod prune;
 pub(crate) mod version;
 
 use super::Context;
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Df(df::Args),
     /// Display system-wide information
     Info(info::Args),
+    /// Remove unused data
+    Prune(prune::Args),
     /// Show the version of berth
     Version(version::Args),
 }
@@ -28,6 +31,7 @@ impl Command {
             Self::Check(args) => args.run(context),
             Self::Df(args) => args.run(context),
             Self::Info(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
             Self::Version(args) => args.run(context),
         }
     }

@@ -1,0 +1,72 @@
+//! `berth system prune`: stopped containers, then the images that nobody uses without them.
+
+use crate::cli::Context;
+use crate::cli::image::prune::{lines, total};
+use crate::exit::{Exit, Outcome};
+use crate::filters::{self, Filter, Filters};
+use crate::terminal;
+use berth_engine::{ImageFilter, PruneOptions};
+use jiff::Timestamp;
+
+/// Remove unused data.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Remove all unused images not just dangling ones
+    #[arg(short, long)]
+    all: bool,
+    /// Say what would go, to the byte, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only what fits: until=24h, label=keep, label!=keep
+    #[arg(long, value_name = "FILTER", value_parser = filters::parse)]
+    filter: Vec<Filter>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let filters = Filters::new(&self.filter, &["label", "label!", "until"])?;
+        let (labels, until) = (filters::labels(&filters), filters.moment("until", Timestamp::now())?);
+        if !self.force && !self.dry_run && !terminal::confirm(&self.question())? {
+            return Ok(Exit::SUCCESS);
+        }
+        let engine = context.engine()?;
+        let chosen = |container: &berth_engine::container::Container| {
+            until.is_none_or(|until| container.created < until)
+                && labels.matches(&container.document.process.labels)
+        };
+        let (containers, bytes) = match self.dry_run {
+            true => engine.prunable_containers(&chosen)?,
+            false => engine.prune_containers(&chosen)?,
+        };
+        let filter = ImageFilter { labels: labels.clone(), until, ..ImageFilter::default() };
+        let options = PruneOptions { all: self.all, filter, dry_run: self.dry_run };
+        let images = engine.prune_images_without(&options, &containers)?;
+        let mut text = String::new();
+        if !containers.is_empty() {
+            let heading = if self.dry_run { "Containers to delete:" } else { "Deleted Containers:" };
+            text += &format!("{heading}\n{}\n\n", containers.join("\n"));
+        }
+        let listed = lines(&images, self.dry_run);
+        if !listed.is_empty() {
+            text += &format!("{listed}\n");
+        }
+        terminal::print(text + &total(bytes + images.bytes, self.dry_run))?;
+        Ok(Exit::SUCCESS)
+    }
+
+    /// Docker's question, about what there is here.
+    fn question(&self) -> String {
+        let images = match self.all {
+            true => "all images without at least one container associated to them",
+            false => "all dangling images",
+        };
+        format!(
+            "WARNING! This will remove:\n  - all stopped containers\n  - {images}\n\n\
+             Are you sure you want to continue?"
+        )
+    }
+}
