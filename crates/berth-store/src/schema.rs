@@ -45,7 +45,7 @@ CREATE TABLE name (
     name TEXT PRIMARY KEY, target TEXT NOT NULL REFERENCES image(target) ON DELETE CASCADE,
     tagged INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX name_target ON name(target);
+CREATE INDEX name_target ON name(target, name, tagged);
 
 -- What an image consists of. kind 0: manifest, 1: config, 2: any other blob, 3: layer (its diff ID).
 -- Outlives its image while a container still uses it; then garbage collection deletes it.

@@ -159,19 +159,18 @@ fn image_rows(connection: &Connection) -> Answer<HashMap<String, ImageUsage>> {
 
 /// Gives every image its share; answers the bytes that any image has.
 fn shares(connection: &Connection, images: &mut HashMap<String, ImageUsage>) -> Answer<u64> {
-    // Ordered by digest, so that everybody who has a thing stands together.
+    // In the order of the index, so that everybody who has a thing stands together and nothing has to be sorted.
     let mut statement = connection.prepare(
-        "SELECT content.digest, content.target, layer.disk FROM content JOIN layer ON diff_id = content.digest
-         WHERE kind = 3
-         UNION ALL
-         SELECT content.digest, content.target, blob.disk FROM content JOIN blob ON blob.digest = content.digest
-         WHERE kind < 3
-         ORDER BY 1, 3",
+        "SELECT content.digest, content.target, content.kind = 3,
+                CASE content.kind WHEN 3 THEN (SELECT disk FROM layer WHERE diff_id = content.digest)
+                                  ELSE (SELECT disk FROM blob WHERE digest = content.digest) END
+         FROM content ORDER BY content.digest, content.kind, content.target",
     )?;
     let mut rows = statement.query([])?;
-    let (mut named, mut thing) = (0, (String::new(), 0));
+    let (mut named, mut thing, mut disk) = (0, (String::new(), false), 0);
     let mut owners: Vec<String> = Vec::new();
     let mut settle = |bytes: u64, owners: &mut Vec<String>| {
+        owners.sort_unstable();
         owners.dedup();
         owners.retain(|owner| images.contains_key(owner));
         let is_unique = owners.len() == 1;
@@ -182,13 +181,15 @@ fn shares(connection: &Connection, images: &mut HashMap<String, ImageUsage>) -> 
         }
     };
     while let Some(row) = rows.next()? {
-        let key = (text(row, 0)?, count(row, 2)?);
+        let key = (text(row, 0)?, row.get(2)?);
         if key != (thing.0.as_str(), thing.1) {
-            settle(thing.1, &mut owners);
-            thing = (key.0.to_owned(), key.1);
+            settle(disk, &mut owners);
+            // What an image lists need not be here.
+            (thing, disk) =
+                ((key.0.to_owned(), key.1), row.get::<_, Option<i64>>(3)?.map_or(0, i64::cast_unsigned));
         }
         owners.push(text(row, 1)?.to_owned());
     }
-    settle(thing.1, &mut owners);
+    settle(disk, &mut owners);
     Ok(named)
 }
