@@ -47,15 +47,21 @@ impl Engine {
         let store = self.store()?;
         let record = store.resolve(text)?;
         let removals = plan(text, &record, &self.image_users(&record.target)?, options.force)?;
-        for removal in &removals {
-            match removal {
-                Removal::Untagged(name) => drop(store.untag(name)?),
-                Removal::Deleted(target) => store.remove_image(target)?,
+        match removals.last() {
+            // Its names go with it, in the same transaction: nothing dangles if we die here.
+            Some(Removal::Deleted(target)) => {
+                store.remove_image(target)?;
+                if !options.keep_content {
+                    store.gc()?;
+                }
             }
-        }
-        let deletes = removals.iter().any(|removal| matches!(removal, Removal::Deleted(_)));
-        if deletes && !options.keep_content {
-            store.gc()?;
+            _ => {
+                for removal in &removals {
+                    if let Removal::Untagged(name) = removal {
+                        store.untag(name)?;
+                    }
+                }
+            }
         }
         Ok(removals)
     }
