@@ -43,6 +43,7 @@ impl Engine {
         let image = self.store()?.resolve(&spec.image)?;
         let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
         let process = Process::new(&chosen.config.config, &spec)?;
+        check_processors(&spec)?;
         prepare_sources(&spec)?;
         let id = random_id()?;
         let hostname = hostname(&spec, &id)?;
@@ -83,6 +84,32 @@ impl Engine {
         }
         add(id, &format!("{}_{}", random_name()?, short_id(id)))
     }
+}
+
+/// Whether the processors that were named are there.
+fn check_processors(spec: &ContainerSpec) -> Result<()> {
+    let Some(wanted) = spec.resources.cpuset_cpus.as_deref().filter(|set| !set.is_empty()) else {
+        return Ok(());
+    };
+    let path = "/sys/devices/system/cpu/online";
+    let online = fs::read_to_string(path).at(path)?;
+    let (wanted_set, online_set) = (numbers(wanted), numbers(online.trim_end()));
+    match wanted_set.is_subset(&online_set) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "Requested CPUs are not available - requested {wanted}, available: {}",
+            online.trim_end()
+        ))),
+    }
+}
+
+/// The numbers of `0-2,4`, whose form has been checked.
+fn numbers(set: &str) -> std::collections::BTreeSet<u16> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?)
+    };
+    set.split(',').filter_map(range).flatten().collect()
 }
 
 /// How many processors this process may use.
@@ -180,6 +207,22 @@ mod tests {
         let ids: std::collections::BTreeSet<String> = (0..100).map(|_| random_id().unwrap()).collect();
         assert_eq!(ids.len(), 100);
         assert!(ids.iter().all(|id| id.len() == 64 && id[..12].parse::<u64>().is_err()));
+    }
+
+    #[test]
+    fn sets_of_processors() {
+        assert_eq!(numbers("0-2,4").into_iter().collect::<Vec<_>>(), [0, 1, 2, 4]);
+        let wants = |set: &str| {
+            let mut spec = ContainerSpec::default();
+            spec.resources.cpuset_cpus = Some(set.to_owned());
+            check_processors(&spec).map_err(|e| e.to_string())
+        };
+        wants("0").unwrap();
+        let refused = wants("0-60000").unwrap_err();
+        assert!(
+            refused.starts_with("Requested CPUs are not available - requested 0-60000, available: 0"),
+            "{refused}"
+        );
     }
 
     #[test]

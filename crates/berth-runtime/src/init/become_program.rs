@@ -4,7 +4,7 @@ use super::{Channel, Stdio, identity, lookup};
 use crate::mount::open_terminal;
 use crate::seccomp::Filter;
 use crate::user::Identity;
-use berth_oci::{Context, Error, Result};
+use berth_oci::{Context, Error, Kind, Result};
 use oci_spec::runtime::Process;
 use rustix::fs::{FileType, Uid, fchown, fstat};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -75,17 +75,17 @@ fn check_inside(path: &Path) -> Result<()> {
 }
 
 fn no_directory(path: &Path, error: &io::Error) -> Error {
-    let words = Error::from(io::Error::from(error.kind())).to_string();
-    let words = match error.raw_os_error() {
-        Some(libc::ENOTDIR) => "not a directory".to_owned(),
-        Some(libc::ENOENT) => "no such file or directory".to_owned(),
-        Some(libc::EACCES) => "permission denied".to_owned(),
-        _ => words,
+    let (kind, words) = match error.raw_os_error() {
+        // Somebody asked for the directory to be made, and a file is in its place.
+        Some(libc::ENOTDIR | libc::EEXIST) => (Kind::Invalid, "not a directory".to_owned()),
+        Some(libc::ENOENT) => (Kind::NotFound, "no such file or directory".to_owned()),
+        Some(libc::EACCES) => (Kind::Denied, "permission denied".to_owned()),
+        _ => (Kind::Invalid, Error::from(io::Error::from(error.kind())).to_string()),
     };
-    Error::invalid(format!(
-        "chdir to cwd ({:?}) set in config.json failed: {words}",
-        path.display().to_string()
-    ))
+    Error::new(
+        kind,
+        format!("chdir to cwd ({:?}) set in config.json failed: {words}", path.display().to_string()),
+    )
 }
 
 /// Standard input, output and error, from pipes or from a terminal of the container.

@@ -17,7 +17,9 @@ pub(super) fn find(command: &str, environment: &[String]) -> Result<PathBuf> {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 Err(Error::not_found(format!("exec: {command:?}: stat {command}: no such file or directory")))
             }
-            Err(Errno::ISDIR) => Err(Error::denied(format!("exec: {command:?}: is a directory"))),
+            Err(Errno::ISDIR) => {
+                Err(Error::denied(format!("exec: {command:?}: is a directory: permission denied")))
+            }
             Err(_) => Err(Error::denied(format!("exec: {command:?}: permission denied"))),
         };
     }
@@ -167,7 +169,7 @@ mod tests {
                 Err((Kind::NotFound, "exec: \"plain\": executable file not found in $PATH".to_owned())),
             ),
             (plain.as_str(), Err((Kind::Denied, format!("exec: {plain:?}: permission denied")))),
-            (here, Err((Kind::Denied, format!("exec: {here:?}: is a directory")))),
+            (here, Err((Kind::Denied, format!("exec: {here:?}: is a directory: permission denied")))),
             (
                 "/no/x",
                 Err((Kind::NotFound, "exec: \"/no/x\": stat /no/x: no such file or directory".to_owned())),

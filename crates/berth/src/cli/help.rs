@@ -47,6 +47,10 @@ pub(crate) fn usage(command: &Command, path: &str) -> String {
 fn positional(arg: &Arg) -> String {
     let name = value_name(arg);
     let (least, most) = arity(arg);
+    if name.contains(' ') {
+        // It says by itself what may be left out and what may come again.
+        return name;
+    }
     match (least, most > 1) {
         (0, false) => format!("[{name}]"),
         (0, true) => format!("[{name}...]"),

@@ -8,11 +8,11 @@ use berth_oci::Result;
 use serde::Serialize;
 
 /// Shows the document that `get` finds for each name; names that mean nothing are complained about afterwards.
-pub(crate) fn show(
+pub(crate) fn show<E: Into<Failure>>(
     context: &Context,
     names: &[String],
     format: Option<&str>,
-    get: impl Fn(&str) -> Result<serde_json::Value>,
+    get: impl Fn(&str) -> Result<serde_json::Value, E>,
 ) -> Outcome {
     let template = match format {
         None | Some("" | "json") => None,
@@ -23,7 +23,7 @@ pub(crate) fn show(
     for name in names {
         match get(name) {
             Ok(document) => documents.push(document),
-            Err(error) => failures.push(Failure::from(error)),
+            Err(error) => failures.push(error.into()),
         }
     }
     match (template, format) {

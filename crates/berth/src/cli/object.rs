@@ -2,6 +2,7 @@
 
 use super::{Context, container, image, inspect};
 use crate::exit::{Failure, Outcome};
+use crate::settings::Persona;
 use berth_oci::{Error, Kind, Result};
 
 /// Return low-level information on containers and images.
@@ -37,10 +38,10 @@ impl Args {
                 ));
             }
         };
-        let get = |name: &str| -> Result<serde_json::Value> {
+        let get = |name: &str| -> Result<serde_json::Value, Failure> {
             match (containers, images) {
-                (true, false) => container::inspect_container(context, name, self.size),
-                (false, _) => image_document(context, name),
+                (true, false) => Ok(container::inspect_container(context, name, self.size)?),
+                (false, _) => Ok(image_document(context, name)?),
                 (true, true) => any(context, name, self.size),
             }
         };
@@ -48,17 +49,25 @@ impl Args {
     }
 }
 
+/// Docker's command line says this itself, with a word before it that ours puts before every error.
+fn no_such_object(persona: Persona, name: &str) -> Error {
+    Error::not_found(match persona {
+        Persona::Docker => format!("Error: No such object: {name}"),
+        Persona::Berth => format!("No such object: {name}"),
+    })
+}
+
 fn image_document(context: &Context, name: &str) -> Result<serde_json::Value> {
     Ok(image::inspect::document(&context.engine()?.inspect_image(name, None)?))
 }
 
-fn any(context: &Context, name: &str, size: bool) -> Result<serde_json::Value> {
+fn any(context: &Context, name: &str, size: bool) -> Result<serde_json::Value, Failure> {
     match container::inspect_container(context, name, size) {
         Err(error) if error.kind() == Kind::NotFound => {}
-        found => return found,
+        found => return Ok(found?),
     }
     image_document(context, name).map_err(|error| match error.kind() {
-        Kind::NotFound | Kind::Invalid => Error::not_found(format!("No such object: {name}")),
-        _ => error,
+        Kind::NotFound | Kind::Invalid => Failure::client(no_such_object(context.settings.persona, name)),
+        _ => error.into(),
     })
 }

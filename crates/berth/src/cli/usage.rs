@@ -208,6 +208,11 @@ fn arguments(meant: &Meant<'_>) -> Exit {
         (least, most) => format!("requires at least {least} and at most {most} {}", plural(most)),
     };
     let program = meant.path.split(' ').next().unwrap_or_default();
-    terminal::complain(format!("{program}: '{}' {wants}\n\n{}", meant.path, usage_lines(meant)));
+    let mut lines = usage_lines(meant);
+    if least > 0 && most == usize::MAX {
+        // Docker has two sentences for the same thing.
+        lines = lines.replace("\n\nRun '", "\n\nSee '");
+    }
+    terminal::complain(format!("{program}: '{}' {wants}\n\n{lines}", meant.path));
     Exit::FAILURE
 }

@@ -79,7 +79,7 @@ impl Args {
         let (mut connection, started) = match engine.exec(&container, &spec) {
             Ok(running) => running,
             // Docker's code is 1 for what is wrong with the container, and a shell's for what is wrong with the program.
-            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Invalid) => return Err(error.into()),
+            Err(error) if error.kind() == Kind::Conflict => return Err(error.into()),
             Err(error) => {
                 let code = berth_runtime::exit_code(&error);
                 return Err(Failure::client(error).with_code(if code == 125 { 1 } else { code }));

@@ -7,7 +7,7 @@ use berth_engine::spec::{
     self, Capability, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount,
     NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit,
 };
-use berth_oci::{Context as _, Error, Platform, Result};
+use berth_oci::{Context as _, Error, Platform, Reference, Result};
 use berth_runtime::net::PortMapping;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -249,6 +249,10 @@ impl ContainerOptions {
         let security = self.security()?;
         let mut words = self.words.into_iter();
         let image = words.next().expect("clap wants one at least");
+        let is_id = image.len() >= 2 && image.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_id && !image.starts_with("sha256:") {
+            image.parse::<Reference>().client()?;
+        }
         let name = self.name.as_deref().map(str::parse).transpose()?;
         let platform =
             self.platform.as_deref().or(caller.platform).map(parse_platform).transpose().client()?;

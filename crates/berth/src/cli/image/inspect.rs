@@ -3,7 +3,7 @@
 use crate::cli::{Context, inspect};
 use crate::exit::{ClientSide, Outcome};
 use berth_engine::ImageDetails;
-use berth_oci::{ImageConfig, Platform, Reference};
+use berth_oci::{ImageConfig, Platform, Reference, Result};
 use berth_store::PlatformImage;
 use serde_json::{Map, Value, json};
 
@@ -25,7 +25,7 @@ impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose().client()?;
-        inspect::show(context, &self.images, self.format.as_deref(), |name| {
+        inspect::show(context, &self.images, self.format.as_deref(), |name| -> Result<Value> {
             Ok(document(&context.engine()?.inspect_image(name, platform.as_ref())?))
         })
     }
