@@ -11,6 +11,7 @@ mod manifest_lists;
 mod matching;
 pub mod process;
 mod registry;
+mod reset;
 pub mod runtime_spec;
 pub mod spec;
 mod usage;
@@ -23,4 +24,5 @@ pub use images::{
 pub use manifest_lists::{Annotation, ManifestList, Member, PushedList};
 pub use matching::{LabelFilter, glob};
 pub use registry::SearchFilter;
+pub use reset::Reset;
 pub use usage::{ContainerCounts, Usage, UsageTotal};

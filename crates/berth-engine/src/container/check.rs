@@ -4,6 +4,7 @@
 
 use crate::engine::Engine;
 use berth_oci::{AtPath, Result};
+use berth_runtime::net::{self, DEFAULT, NetworkOptions};
 use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -35,7 +36,19 @@ impl Engine {
             let what = format!("run directory `{}` of a container that is no more", directory.display());
             found.push(Leftover { what, repaired: repair });
         }
+        if repair {
+            self.restore_network()?;
+        }
         Ok(found)
+    }
+
+    /// Addresses and ports of containers that are no more are free again, and the rules are as they should be, even
+    /// if somebody has flushed the host's firewall.
+    fn restore_network(&self) -> Result<()> {
+        match self.settings().location.runroot.join("network").exists() {
+            true => net::restore(&self.site().network(DEFAULT, &NetworkOptions::default())?),
+            false => Ok(()),
+        }
     }
 }
 

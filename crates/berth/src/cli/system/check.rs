@@ -17,7 +17,11 @@ pub(crate) struct Args {
 impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        let report = context.engine()?.check(&CheckOptions { repair: self.repair })?;
+        let engine = context.engine()?;
+        for leftover in engine.check_containers(self.repair)? {
+            terminal::line(format!("{}{}", leftover.what, if leftover.repaired { ": removed" } else { "" }))?;
+        }
+        let report = engine.check(&CheckOptions { repair: self.repair })?;
         for problem in &report.problems {
             terminal::line(problem.to_string())?;
         }

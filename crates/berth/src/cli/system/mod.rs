@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod info;
 pub(crate) mod prune;
+pub(crate) mod reset;
 pub(crate) mod version;
 
 use super::Context;
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Info(info::Args),
     /// Remove unused data
     Prune(prune::Args),
+    /// Remove every container, image and network of this root
+    Reset(reset::Args),
     /// Show the version of berth
     Version(version::Args),
 }
@@ -32,6 +35,7 @@ impl Command {
             Self::Df(args) => args.run(context),
             Self::Info(args) => args.run(context),
             Self::Prune(args) => args.run(context),
+            Self::Reset(args) => args.run(context),
             Self::Version(args) => args.run(context),
         }
     }

@@ -1,0 +1,52 @@
+//! `system reset`: everything of this root goes, in the kernel and on disk.
+//!
+//! Invariant: what uses something goes before it, so that a reset which was broken off can be repeated.
+
+use crate::Engine;
+use crate::container::RemoveOptions;
+use berth_oci::{Kind, Result};
+use berth_runtime::net::{self, DEFAULT, NetworkOptions};
+use berth_store::GcOptions;
+use std::time::Duration;
+
+/// What has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reset {
+    /// Containers, running or not.
+    pub containers: usize,
+    /// Images.
+    pub images: usize,
+}
+
+impl Engine {
+    /// Removes all containers, the network, the cgroups and all images of this root.
+    ///
+    /// # Errors
+    /// Something of it cannot be removed.
+    pub fn reset(&self) -> Result<Reset> {
+        let store = self.store()?;
+        let containers = store.containers()?;
+        for container in &containers {
+            match self.remove(&container.id, RemoveOptions { force: true }) {
+                Err(error) if error.kind() != Kind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.remove_network()?;
+        berth_runtime::remove_parent(&self.cgroup_parent())?;
+        let targets: Vec<_> = store.images()?.into_iter().map(|image| image.target).collect();
+        store.remove_images(&targets)?;
+        store.gc_with(&GcOptions { grace: Duration::ZERO })?;
+        Ok(Reset { containers: containers.len(), images: targets.len() })
+    }
+
+    /// Only a network that was used has left something in the kernel.
+    fn remove_network(&self) -> Result<()> {
+        if !self.settings().location.runroot.join("network").exists() {
+            return Ok(());
+        }
+        let site = self.site();
+        net::cleanup(&site.network(DEFAULT, &NetworkOptions::default())?)?;
+        site.forget(DEFAULT)
+    }
+}

@@ -1,0 +1,30 @@
+//! `berth system reset`.
+
+use crate::cli::Context;
+use crate::exit::{Exit, Outcome};
+use crate::terminal;
+
+/// Remove every container, image and network of this root.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let root = context.settings.root.display();
+        let question = format!(
+            "WARNING! This will remove all containers, running ones too, all images and the network of `{root}`.\n\
+             Are you sure you want to continue?"
+        );
+        if !self.force && !terminal::confirm(&question)? {
+            return Ok(Exit::SUCCESS);
+        }
+        let reset = context.engine()?.reset()?;
+        terminal::line(format!("Removed {} containers and {} images", reset.containers, reset.images))?;
+        Ok(Exit::SUCCESS)
+    }
+}
