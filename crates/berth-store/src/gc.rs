@@ -111,6 +111,7 @@ impl Store {
 
     fn orphans(&self, options: &GcOptions, crashed: bool) -> Result<Vec<Orphan>> {
         let mut orphans = orphans::partials(&self.inner.location, options.grace)?;
+        orphans.extend(orphans::debris(&self.inner)?);
         if crashed {
             orphans.extend(orphans::find(&self.inner)?);
         }

@@ -12,6 +12,7 @@ use crate::store::Inner;
 use berth_oci::{AtPath, Digest, Kind, Result};
 use rusqlite::Connection;
 use std::collections::HashSet;
+use std::fs::DirEntry;
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,20 @@ pub(crate) fn partials(location: &Location, grace: Duration) -> Result<Vec<Orpha
     Ok(found)
 }
 
-/// Everything else: content, temporaries, trash and lock files without an owner.
+/// What a removal left that was killed: trash, and directories of containers that have no row. Whoever removes a
+/// container holds no lease, so these are looked for every time.
+pub(crate) fn debris(inner: &Inner) -> Result<Vec<Orphan>> {
+    let location = &inner.location;
+    let mut left = disk::entries(&location.trash())?;
+    let directories = disk::entries(&location.containers())?;
+    if !directories.is_empty() {
+        let known = known::<Word>(inner, "SELECT id FROM container")?;
+        left.extend(directories.into_iter().filter(|entry| !known.contains(&Word::of(entry))));
+    }
+    left.iter().filter_map(|entry| Orphan::at(entry.path()).transpose()).collect()
+}
+
+/// Everything else: content, temporaries and lock files without an owner.
 pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
     let location = &inner.location;
     let mut found = Vec::new();
@@ -72,14 +86,10 @@ pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
     let leases = known::<Word>(inner, "SELECT id FROM lease")?;
     for home in [location.temporary(), location.locks().join("leases")] {
         for entry in disk::entries(&home)? {
-            let name = Word(entry.file_name().to_string_lossy().into_owned());
-            if !leases.contains(&name) {
+            if !leases.contains(&Word::of(&entry)) {
                 found.extend(Orphan::at(entry.path())?);
             }
         }
-    }
-    for entry in disk::entries(&location.trash())? {
-        found.extend(Orphan::at(entry.path())?);
     }
     for home in ["blobs", "layers"] {
         for entry in disk::entries(&location.locks().join(home))? {
@@ -94,6 +104,12 @@ pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
 /// Text as it is.
 #[derive(PartialEq, Eq, Hash)]
 struct Word(String);
+
+impl Word {
+    fn of(entry: &DirEntry) -> Self {
+        Self(entry.file_name().to_string_lossy().into_owned())
+    }
+}
 
 impl FromStr for Word {
     type Err = berth_oci::Error;

@@ -41,7 +41,7 @@ fn assert_steps(steps: usize, at_least: usize, what: &str) {
 fn assert_empties(sealed: &Sealed) {
     sealed.ok(&["image", "prune", "--all", "--force"]);
     sealed.check().expect("after the prune");
-    for place in ["oci/blobs", "layers", "ingest", "tmp", "trash"] {
+    for place in ["oci/blobs", "layers", "containers", "ingest", "tmp", "trash"] {
         let left = files_below(&sealed.root().join(place));
         assert!(left.is_empty(), "left behind: {left:?}");
     }

@@ -12,11 +12,17 @@ fn every_command_of_the_readme_is_there() {
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/berth").join("README.md");
     let text = std::fs::read_to_string(readme).expect("it is there");
     let sealed = Sealed::new();
-    let commands: Vec<Vec<&str>> = text.lines().filter_map(command_of).collect();
+    let commands: Vec<Vec<&str>> = code_of(&text).filter_map(command_of).collect();
     assert!(commands.len() > 15, "README.md shows hardly any command");
     for words in commands {
         assert_known(&sealed, &words);
     }
+}
+
+/// The lines between fences; prose may begin with the product's name too.
+fn code_of(text: &str) -> impl Iterator<Item = &str> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks.flat_map(|block| block.lines().skip(1))
 }
 
 /// The words behind `berth` or `docker`, where the line is such a command.
