@@ -12,7 +12,7 @@ use crate::orphans;
 use crate::problem::{CheckReport, Fault, Problem};
 use crate::record::ImageRecord;
 use crate::store::Store;
-use crate::{disk, repair};
+use crate::repair;
 use berth_oci::{AtPath, Digest, Error, Hasher, Kind, Result};
 use std::fs::File;
 use std::io::Read;
@@ -197,15 +197,8 @@ impl Store {
         for orphan in orphans::find(&self.inner)? {
             report.problems.push(Problem::new(Fault::Orphan, orphan.path.display()));
         }
-        for entry in disk::entries(&self.inner.location.containers())? {
-            let id = entry.file_name().to_string_lossy().into_owned();
-            let known = self
-                .inner
-                .database
-                .read(|connection| Ok(exists(connection, "SELECT 1 FROM container WHERE id = ?", [&id])?))?;
-            if !known {
-                report.problems.push(Problem::new(Fault::OrphanContainer, entry.path().display()));
-            }
+        for orphan in orphans::containers(&self.inner)? {
+            report.problems.push(Problem::new(Fault::OrphanContainer, orphan.path.display()));
         }
         Ok(())
     }

@@ -111,10 +111,11 @@ impl Store {
 
     fn orphans(&self, options: &GcOptions, crashed: bool) -> Result<Vec<Orphan>> {
         let mut orphans = orphans::partials(&self.inner.location, options.grace)?;
-        orphans.extend(orphans::debris(&self.inner)?);
-        if crashed {
-            orphans.extend(orphans::find(&self.inner)?);
-        }
+        orphans.extend(orphans::containers(&self.inner)?);
+        orphans.extend(match crashed {
+            true => orphans::find(&self.inner)?,
+            false => orphans::trash(&self.inner.location)?,
+        });
         Ok(orphans)
     }
 
@@ -221,7 +222,9 @@ fn move_away(inner: &Inner, garbage: &Garbage) -> Result<Vec<PathBuf>> {
             locks::remove_abandoned(&orphan.path)?;
             continue;
         }
-        trash.extend(disk::discard(&orphan.path, &location.trash())?);
+        if !orphans::has_mounts(&orphan.path)? {
+            trash.extend(disk::discard(&orphan.path, &location.trash())?);
+        }
     }
     Ok(trash)
 }

@@ -57,23 +57,28 @@ pub(crate) fn partials(location: &Location, grace: Duration) -> Result<Vec<Orpha
     Ok(found)
 }
 
-/// What a removal left that was killed: trash, and directories of containers that have no row. Whoever removes a
-/// container holds no lease, so these are looked for every time.
-pub(crate) fn debris(inner: &Inner) -> Result<Vec<Orphan>> {
-    let location = &inner.location;
-    let mut left = disk::entries(&location.trash())?;
-    let directories = disk::entries(&location.containers())?;
-    if !directories.is_empty() {
-        let known = known::<Word>(inner, "SELECT id FROM container")?;
-        left.extend(directories.into_iter().filter(|entry| !known.contains(&Word::of(entry))));
-    }
-    left.iter().filter_map(|entry| Orphan::at(entry.path()).transpose()).collect()
+/// What has been moved away and not been removed yet. Whoever removes a container holds no lease, so that trash is
+/// looked at every time.
+pub(crate) fn trash(location: &Location) -> Result<Vec<Orphan>> {
+    let entries = disk::entries(&location.trash())?;
+    entries.iter().filter_map(|entry| Orphan::at(entry.path()).transpose()).collect()
 }
 
-/// Everything else: content, temporaries and lock files without an owner.
+/// Directories of containers that have no row: a removal was killed.
+pub(crate) fn containers(inner: &Inner) -> Result<Vec<Orphan>> {
+    let directories = disk::entries(&inner.location.containers())?;
+    if directories.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = known::<Word>(inner, "SELECT id FROM container")?;
+    let strangers = directories.iter().filter(|entry| !known.contains(&Word::of(entry)));
+    strangers.filter_map(|entry| Orphan::at(entry.path()).transpose()).collect()
+}
+
+/// Content, temporaries, trash and lock files without an owner.
 pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
     let location = &inner.location;
-    let mut found = Vec::new();
+    let mut found = trash(location)?;
     for algorithm in disk::entries(&location.blobs())? {
         let name = algorithm.file_name().to_string_lossy().into_owned();
         let known = known::<Digest>(inner, "SELECT digest FROM blob")?;
@@ -151,7 +156,10 @@ fn strangers(home: &Path, algorithm: &str, known: &HashSet<Digest>, found: &mut 
 pub(crate) fn has_mounts(path: &Path) -> Result<bool> {
     let table = Path::new("/proc/self/mountinfo");
     let mounts = std::fs::read_to_string(table).at(table)?;
-    let path = path.canonicalize().at(path)?;
+    let path = match path.canonicalize() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        answer => answer.at(path)?,
+    };
     Ok(mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|at| unescaped(at).starts_with(&path)))
 }
 

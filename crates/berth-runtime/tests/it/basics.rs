@@ -29,7 +29,7 @@ fn a_program_that_is_not_there_or_not_a_program() {
     for (command, code, words) in [
         ("nosuchcmd", 127, "exec: \"nosuchcmd\": executable file not found in $PATH"),
         ("/no/such", 127, "exec: \"/no/such\": stat /no/such: no such file or directory"),
-        ("/etc", 126, "exec: \"/etc\": is a directory"),
+        ("/etc", 126, "exec: \"/etc\": is a directory: permission denied"),
         ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
     ] {
         let Some(sandbox) = Sandbox::new(&[command]) else { return };
