@@ -1,0 +1,6 @@
+//! Building images: the Dockerfile language, and everything between a Dockerfile and an image.
+//!
+//! Here: [`dockerfile`], the language. Not here: running a step, registries, printing, the environment. Invariant:
+//! what a Dockerfile says is decided by its text, the arguments and the platform alone.
+
+pub mod dockerfile;
