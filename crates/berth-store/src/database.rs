@@ -63,10 +63,12 @@ impl Database {
     /// Opens the database, which must exist.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| explain(e, path))?;
-        let version: u32 = connection
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(|e| explain(e, path))?;
-        schema::check(version, path)?;
+        let version = version(&connection).map_err(|e| explain(e, path))?;
+        if (1..schema::VERSION).contains(&version) {
+            bring_forward(&connection).map_err(|e| explain(e, path))?;
+        } else {
+            schema::check(version, path)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             connection: Mutex::new(Open { connection, durability: Durability::Process }),
@@ -78,11 +80,11 @@ impl Database {
         let create = || {
             let connection =
                 connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-            let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            if version == 0 {
+            if version(&connection)? == 0 {
                 connection.pragma_update(None, "journal_mode", "wal")?;
                 let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
-                transaction.execute_batch(schema::SQL)?;
+                transaction.execute_batch(schema::FIRST)?;
+                schema::STEPS.iter().try_for_each(|step| transaction.execute_batch(step))?;
                 transaction.pragma_update(None, "user_version", schema::VERSION)?;
                 transaction.commit()?;
             }
@@ -145,6 +147,21 @@ impl Database {
             Failure::Sql(error) => explain(error, &self.path),
         }
     }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// The tables of an older berth get what this one adds, unless somebody else was faster.
+fn bring_forward(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let from = version(&transaction)?;
+    for step in schema::STEPS.iter().skip(from.saturating_sub(1) as usize) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {

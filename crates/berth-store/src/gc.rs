@@ -152,6 +152,7 @@ impl Garbage {
 
 /// The targets whose content counts; ?1 and ?2 are JSON lists of images and containers to be thought away.
 const LIVE: &str = "SELECT target FROM image WHERE target NOT IN (SELECT value FROM json_each(?1))
+    UNION SELECT key FROM step
     UNION SELECT image FROM container
     WHERE image IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?2))";
 

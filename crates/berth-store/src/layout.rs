@@ -50,6 +50,10 @@ impl Location {
         self.root.join("containers")
     }
 
+    pub(crate) fn builds(&self) -> PathBuf {
+        self.root.join("builds")
+    }
+
     pub(crate) fn ingest(&self) -> PathBuf {
         self.root.join("ingest")
     }

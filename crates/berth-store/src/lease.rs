@@ -134,7 +134,7 @@ impl Lease {
         Arc::ptr_eq(&self.store, &store.inner)
     }
 
-    #[cfg(test)]
+    /// Its id: the name under which it uses layers.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }

@@ -7,6 +7,7 @@
 //!   layers/<ab>/<diff id>/        tar (the bytes the diff ID covers) and index.erofs (what is mounted)
 //!   dirs/<ab>/<diff id>/          the same layer extracted, where EROFS cannot be mounted
 //!   containers/<id>/              a container's own files
+//!   builds/                       cache mounts, logs, what is known of context files; see the builder
 //!   ingest/<digest>.partial       compressed layers that have not arrived completely: a pull goes on from here
 //!   tmp/<lease>/  trash/          unfinished and finished business; nobody looks for anything here
 //!   locks/                        flocks: they die with their process
@@ -24,6 +25,8 @@
 pub mod archives;
 mod assess;
 mod blobs;
+mod builds;
+mod changes;
 mod check;
 mod containers;
 mod database;
@@ -57,6 +60,8 @@ mod store;
 pub mod tar;
 mod usage;
 
+pub use builds::{NewStep, StepLock, StepRecord, Workplace};
+pub use changes::{ChangesOptions, write_changes};
 pub use check::CheckOptions;
 pub use containers::{ContainerRecord, NewContainer};
 pub use gc::{GcOptions, Reclaimed, Without};

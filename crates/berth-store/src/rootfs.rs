@@ -18,13 +18,18 @@ impl Store {
     /// # Errors
     /// `NotFound`: a layer is not here; one cannot be mounted.
     pub fn rootfs(&self, container: &str, diff_ids: &[Digest]) -> Result<Rootfs> {
+        self.rootfs_in(container, diff_ids, &self.container_dir(container))
+    }
+
+    /// The same for whoever keeps what is written in a directory of its own.
+    pub(crate) fn rootfs_in(&self, user: &str, diff_ids: &[Digest], directory: &Path) -> Result<Rootfs> {
         let homes = self.homes(diff_ids)?;
         let places: Vec<LayerPlace<'_>> = diff_ids
             .iter()
             .zip(&homes)
             .map(|(diff_id, (form, directory))| LayerPlace { diff_id, form: *form, directory })
             .collect();
-        self.inner.mounts().rootfs(container, &places, &self.container_dir(container))
+        self.inner.mounts().rootfs(user, &places, directory)
     }
 
     /// The container no longer uses its layers.

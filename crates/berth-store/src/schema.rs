@@ -1,15 +1,16 @@
 //! The tables. What each holds and who may delete from it stands beside it.
 //!
-//! Invariant: a change to [`SQL`] raises [`VERSION`]; a store that is newer than this berth is refused.
+//! Invariant: [`FIRST`] is what the first berth wrote; a change is a new one of [`STEPS`] and raises [`VERSION`]. A store
+//! that is newer than this berth is refused, an older one is brought forward when it is opened.
 
 use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Moments are microseconds since 1970, digests and references their text.
-pub(crate) const SQL: &str = "
+pub(crate) const FIRST: &str = "
 -- A file below oci/blobs. `disk`: what it takes there. A row goes before its file does.
 CREATE TABLE blob (
     digest TEXT PRIMARY KEY, size INTEGER NOT NULL, disk INTEGER NOT NULL, added INTEGER NOT NULL
@@ -73,6 +74,15 @@ CREATE TABLE lease_item (
 ) WITHOUT ROWID;
 CREATE INDEX lease_item_digest ON lease_item(digest);
 ";
+
+/// What brings a store of version `n` to version `n + 1`, the first for 1; a new store takes all of them.
+pub(crate) const STEPS: [&str; VERSION as usize - 1] = ["
+-- A build's step that was done; what it made is in content, with the step's key for a target. `cost`: milliseconds.
+CREATE TABLE step (
+    key TEXT PRIMARY KEY, document TEXT NOT NULL, size INTEGER NOT NULL, cost INTEGER NOT NULL,
+    made INTEGER NOT NULL, used INTEGER NOT NULL, uses INTEGER NOT NULL
+) WITHOUT ROWID;
+"];
 
 /// Whether this berth understands a store of that version.
 pub(crate) fn check(version: u32, path: &Path) -> Result<()> {

@@ -16,9 +16,11 @@ mod rootfs;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod view;
 
 #[cfg(test)]
 pub(crate) use erofs::detached;
 pub use probe::probe;
 pub use rootfs::Rootfs;
 pub use shared::{LayerPlace, Mounts};
+pub use view::View;
