@@ -72,6 +72,7 @@ pub(crate) struct Global {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Copy an image between registries, the store, layouts and archives
     Copy(registry::copy::Args),
@@ -153,14 +154,11 @@ enum Command {
 
 /// Runs the command that `words` name.
 pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
-    let command = usage::prepared(tree(persona), &words);
-    let matches = match command.clone().try_get_matches_from(&words) {
-        Ok(matches) => matches,
-        Err(error) => return usage::explain(&error, &command, persona, &words),
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
+    let parsed =
+        tree(persona).try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage::explain(&error, &command, persona, &words),
+        Err(error) => return usage::explain(&error, &usage::whole(tree(persona)), persona, &words),
     };
     let level = cli.global.log_level.unwrap_or_default();
     terminal::set_level(if cli.global.debug { LogLevel::Debug } else { level });
@@ -173,8 +171,10 @@ pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
 }
 
 fn tree(persona: Persona) -> clap::Command {
-    // Help and errors are docker's (`help.rs`, `usage.rs`); clap only parses.
-    Cli::command().name(persona.program()).bin_name(persona.program()).disable_help_flag(true).version("")
+    // Help and errors are docker's (`help.rs`, `usage.rs`); clap only parses. The arguments of a command are drawn up
+    // when the words name it: all of them would cost every call a millisecond.
+    let tree = Cli::command().mut_args(usage::as_docker).name(persona.program()).bin_name(persona.program());
+    usage::without_help(tree.version(""))
 }
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
@@ -231,4 +231,29 @@ fn version_line(persona: Persona) -> Outcome {
         ),
     })?;
     Ok(Exit::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_every_command_takes_words_as_docker_does() {
+        let whole = usage::whole(tree(Persona::Berth));
+        assert!(whole.get_subcommands().count() > 30);
+        check(&whole);
+    }
+
+    fn check(command: &clap::Command) {
+        for arg in command.get_arguments().filter(|arg| !arg.is_positional() && arg.get_id() != "help") {
+            let taken = match arg.get_action() {
+                ArgAction::Set | ArgAction::Append => {
+                    arg.is_allow_hyphen_values_set() || arg.is_require_equals_set()
+                }
+                action => !matches!(action, ArgAction::SetTrue),
+            };
+            assert!(taken, "{}: its arguments lack `mut_args(usage::as_docker)`: {arg}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
 }

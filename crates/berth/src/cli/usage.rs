@@ -11,27 +11,32 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 
-/// The tree as these words need it.
-pub(crate) fn prepared(command: Command, words: &[OsString]) -> Command {
-    let sets_flag =
-        |word: &OsString| word.to_str().is_some_and(|text| text.starts_with('-') && text.contains('='));
-    adapt(command, words.iter().any(sets_flag))
-}
-
 /// Docker's flags take `--flag=false`, and its options take whatever word follows, `-1` included.
-fn adapt(command: Command, flags_take_values: bool) -> Command {
-    let command = command.mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue if flags_take_values => arg
+pub(crate) fn as_docker(arg: Arg) -> Arg {
+    match arg.get_action() {
+        ArgAction::SetTrue => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
             .require_equals(true)
             .default_value("false")
             .default_missing_value("true")
             .value_parser(go_bool),
-        ArgAction::Set | ArgAction::Append if !arg.is_positional() => arg.allow_hyphen_values(true),
+        ArgAction::Set | ArgAction::Append if !arg.is_positional() && !arg.is_require_equals_set() => {
+            arg.allow_hyphen_values(true)
+        }
         _ => arg,
-    });
-    command.mut_subcommands(|subcommand| adapt(subcommand.disable_help_flag(true), flags_take_values))
+    }
+}
+
+/// `--help` is an argument of ours, for every command.
+pub(crate) fn without_help(command: Command) -> Command {
+    command.disable_help_flag(true).mut_subcommands(without_help)
+}
+
+/// The tree with the arguments of every command, as help and errors need it.
+pub(crate) fn whole(mut command: Command) -> Command {
+    command.build();
+    command
 }
 
 /// `strconv.ParseBool`.

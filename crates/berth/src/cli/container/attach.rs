@@ -12,6 +12,7 @@ use berth_runtime::{Status, Streams};
 
 /// Attach local standard input, output, and error streams to a running container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Override the key sequence for detaching a container
     #[arg(long, value_name = "string", value_parser = DetachKeys::parse)]

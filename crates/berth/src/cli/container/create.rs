@@ -8,6 +8,7 @@ use crate::terminal;
 
 /// Create a new container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     #[command(flatten)]
     options: ContainerOptions,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 /// Execute a command in a running container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Detached mode: run command in the background
     #[arg(short, long)]

@@ -7,6 +7,7 @@ use berth_oci::Result;
 
 /// Display detailed information on one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, or 'json'
     #[arg(short, long, value_name = "string")]

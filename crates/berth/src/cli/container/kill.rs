@@ -8,6 +8,7 @@ use berth_oci::Context as _;
 
 /// Kill one or more running containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string", default_value = "KILL")]

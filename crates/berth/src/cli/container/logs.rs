@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 
 /// Fetch the logs of a container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Follow log output
     #[arg(short, long)]

@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 /// List containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Show all containers (default shows just running)
     #[arg(short, long)]

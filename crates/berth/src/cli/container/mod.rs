@@ -47,6 +47,7 @@ pub(crate) use wait::Args as WaitArgs;
 
 /// Commands about containers.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),

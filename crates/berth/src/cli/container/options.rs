@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// What `run` and `create` take.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct ContainerOptions {
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]

@@ -6,6 +6,7 @@ use crate::exit::Outcome;
 
 /// Pause all processes within one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct PauseArgs {
     /// The containers
     #[arg(value_name = "CONTAINER", required = true)]
@@ -14,6 +15,7 @@ pub(crate) struct PauseArgs {
 
 /// Unpause all processes within one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct UnpauseArgs {
     /// The containers
     #[arg(value_name = "CONTAINER", required = true)]

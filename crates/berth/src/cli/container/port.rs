@@ -11,6 +11,7 @@ use berth_runtime::net::Published;
 
 /// List port mappings or a specific mapping for the container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// The container
     #[arg(value_name = "CONTAINER", required = true)]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 /// Remove all stopped containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Provide filter values (e.g. "until=<timestamp>")
     #[arg(long, value_name = "filter", value_parser = filters::parse)]

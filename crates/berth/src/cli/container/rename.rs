@@ -6,6 +6,7 @@ use crate::terminal;
 
 /// Rename a container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// The container
     #[arg(value_name = "CONTAINER", required = true)]

@@ -8,6 +8,7 @@ use crate::exit::Outcome;
 
 /// Restart one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     #[command(flatten)]
     patience: Patience,

@@ -8,6 +8,7 @@ use berth_oci::Kind;
 
 /// Remove one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]

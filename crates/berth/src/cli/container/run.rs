@@ -19,6 +19,7 @@ use std::path::Path;
 
 /// Create and run a new container from an image.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Run container in background and print container ID
     #[arg(short, long)]

@@ -12,6 +12,7 @@ use berth_runtime::Streams;
 
 /// Start one or more stopped containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Attach STDOUT/STDERR and forward signals
     #[arg(short, long)]

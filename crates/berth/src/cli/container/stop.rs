@@ -8,6 +8,7 @@ use berth_engine::spec::Signal;
 
 /// Stop one or more running containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     #[command(flatten)]
     patience: Patience,
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 
 /// What `stop` and `restart` both take.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct Patience {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string")]

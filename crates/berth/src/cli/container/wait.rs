@@ -6,6 +6,7 @@ use crate::terminal;
 
 /// Block until one or more containers stop, then print their exit codes.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// The containers
     #[arg(value_name = "CONTAINER", required = true)]

@@ -6,6 +6,7 @@ use berth_oci::Kind;
 
 /// Check whether an image is here.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Name or id
     #[arg(value_name = "IMAGE", required = true)]

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 /// Show the history of an image.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, 'table TEMPLATE' or 'json'
     #[arg(long, value_name = "TEMPLATE")]

@@ -9,6 +9,7 @@ use std::fs::File;
 
 /// Import the contents from a tarball to create a filesystem image.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Apply Dockerfile instruction to the created image
     #[arg(short, long, value_name = "INSTRUCTION")]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// Display detailed information on one or more images.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, or 'json'
     #[arg(short, long, value_name = "TEMPLATE")]

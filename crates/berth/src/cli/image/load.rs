@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// Load an image from a tar archive or STDIN.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Read from tar archive file, instead of STDIN
     #[arg(short, long, value_name = "FILE")]

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 /// List images.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Show all images; none are hidden here
     #[arg(short, long)]

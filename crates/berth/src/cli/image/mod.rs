@@ -22,6 +22,7 @@ use std::path::Path;
 
 /// Commands about images.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Check whether an image is here
     Exists(exists::Args),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 /// Remove unused images.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]

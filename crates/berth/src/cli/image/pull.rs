@@ -8,6 +8,7 @@ use berth_oci::{Error, Platform, Platforms, Reference};
 
 /// Download an image from a registry.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Download all tagged images in the repository
     #[arg(short, long)]

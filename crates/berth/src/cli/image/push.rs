@@ -8,6 +8,7 @@ use berth_oci::{Error, Platform, Reference};
 
 /// Upload an image to a registry.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Push all tags of an image to the repository
     #[arg(short, long)]

@@ -8,6 +8,7 @@ use berth_oci::Kind;
 
 /// Remove one or more images.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Force removal of the image
     #[arg(short, long)]

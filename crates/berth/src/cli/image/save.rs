@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Save one or more images to a tar archive (streamed to STDOUT by default).
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Write to a file, instead of STDOUT
     #[arg(short, long, value_name = "FILE")]

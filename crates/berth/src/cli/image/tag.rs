@@ -6,6 +6,7 @@ use berth_oci::{Error, Reference};
 
 /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// What to name
     #[arg(value_name = "SOURCE_IMAGE[:TAG]", required = true)]

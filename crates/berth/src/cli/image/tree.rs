@@ -10,6 +10,7 @@ use berth_store::ImageRecord;
 
 /// Show images with their platforms.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Only images whose name matches
     #[arg(value_name = "REPOSITORY[:TAG]")]

@@ -6,6 +6,7 @@ use berth_oci::{Reference, Result};
 
 /// Remove names from an image and keep the image.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Name or id
     #[arg(value_name = "IMAGE", required = true)]

@@ -7,6 +7,7 @@ use berth_engine::Annotation;
 
 /// Add additional information to a local image manifest.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Set architecture
     #[arg(long, value_name = "ARCH")]

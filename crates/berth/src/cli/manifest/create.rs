@@ -8,6 +8,7 @@ use berth_oci::Reference;
 
 /// Create a local manifest list for annotating and pushing to a registry.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Amend an existing manifest list
     #[arg(short, long)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 /// Display an image manifest, or manifest list.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Allow communication with an insecure registry
     #[arg(long)]

@@ -12,6 +12,7 @@ use berth_oci::Reference;
 
 /// Commands about manifests and manifest lists.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Add additional information to a local image manifest
     Annotate(annotate::Args),

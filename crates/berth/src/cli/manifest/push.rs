@@ -7,6 +7,7 @@ use crate::terminal;
 
 /// Push a manifest list to a repository.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Allow push to an insecure registry
     #[arg(long)]

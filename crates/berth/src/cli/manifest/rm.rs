@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failure, Outcome};
 
 /// Delete one or more manifest lists from local storage.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// The lists
     #[arg(value_name = "MANIFEST_LIST", required = true)]

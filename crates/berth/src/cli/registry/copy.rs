@@ -9,6 +9,7 @@ use berth_oci::{Platform, Platforms};
 
 /// Copy an image between registries, the store, layouts and archives.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 #[command(
     long_about = "Copy an image, digests unchanged.\n\nPlaces:\n  NAME, docker://NAME           a registry\n  store:NAME                    the images that are here\n  oci:DIR[:TAG]                 an OCI layout directory\n  oci-archive:FILE[:TAG]        the same in a tar\n  docker-archive:FILE[:NAME]    what `docker save` writes"
 )]

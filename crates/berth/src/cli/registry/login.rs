@@ -10,6 +10,7 @@ use std::io::Read;
 
 /// Authenticate to a registry.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Password or Personal Access Token (PAT)
     #[arg(short, long, value_name = "PASSWORD")]

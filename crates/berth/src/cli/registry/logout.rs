@@ -7,6 +7,7 @@ use crate::terminal;
 
 /// Log out from a registry.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// The registry; Docker Hub where none is given
     #[arg(value_name = "SERVER")]

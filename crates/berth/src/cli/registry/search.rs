@@ -13,6 +13,7 @@ use berth_oci::{Error, Result};
 
 /// Search a registry for images.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Filter output based on conditions provided: stars=100, is-official=true
     #[arg(short, long, value_name = "FILTER", value_parser = filters::parse)]

@@ -8,6 +8,7 @@ use berth_store::CheckOptions;
 
 /// Verify everything that is stored.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Remove or remake what is wrong
     #[arg(long)]

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 /// Show disk usage.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, 'table TEMPLATE' or 'json'
     #[arg(long, value_name = "TEMPLATE")]

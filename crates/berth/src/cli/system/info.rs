@@ -13,6 +13,7 @@ use std::fs;
 
 /// Display system-wide information.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, or 'json'
     #[arg(short, long, value_name = "TEMPLATE")]

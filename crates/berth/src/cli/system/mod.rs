@@ -12,6 +12,7 @@ use crate::exit::Outcome;
 
 /// Commands about berth itself.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Verify everything that is stored
     Check(check::Args),

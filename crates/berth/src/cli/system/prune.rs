@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 /// Remove unused data.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Remove all unused images not just dangling ones
     #[arg(short, long)]

@@ -6,6 +6,7 @@ use crate::terminal;
 
 /// Remove every container, image and network of this root.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Do not prompt for confirmation
     #[arg(short, long)]

@@ -21,6 +21,7 @@ const API_VERSION: &str = "1.51";
 
 /// Show the version of berth.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, or 'json'
     #[arg(short, long, value_name = "TEMPLATE")]
