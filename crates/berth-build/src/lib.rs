@@ -4,3 +4,8 @@
 //! what a Dockerfile says is decided by its text, the arguments and the platform alone.
 
 pub mod dockerfile;
+pub mod glob;
+pub mod ignore;
+
+#[cfg(test)]
+mod testing;

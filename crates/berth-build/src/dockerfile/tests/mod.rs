@@ -1,5 +1,8 @@
 //! Whole files: what they read as, and what their mistakes look like.
 
+mod dump;
+mod tables;
+
 use super::*;
 
 fn good(text: &str) -> Dockerfile {
