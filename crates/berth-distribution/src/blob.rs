@@ -106,6 +106,7 @@ impl<'a> BlobReader<'a> {
             match self.try_stream() {
                 Ok(feed) => {
                     self.feed = feed;
+                    self.source.serves(&self.descriptor, self.places[0]);
                     return Ok(());
                 }
                 Err(failure) => self.recover(failure)?,

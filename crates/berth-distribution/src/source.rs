@@ -14,8 +14,10 @@ use berth_oci::{
     Descriptor, Digest, Error, Event, Kind, MANIFEST_LIMIT, Manifest, Progress, Reference, Result, Source,
     TagOrDigest, media_type,
 };
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// One image in a registry, or in a mirror of it.
@@ -25,14 +27,22 @@ pub struct RegistrySource<'p> {
     places: Vec<Registry>,
     /// The place that answered last.
     preferred: AtomicUsize,
+    /// Which place each blob came from, and the places that have sent wrong bytes.
+    trust: Mutex<Trust>,
     progress: &'p dyn Progress,
     limit_was_told: AtomicBool,
 }
 
+#[derive(Default)]
+struct Trust {
+    served_by: HashMap<Digest, usize>,
+    lost: HashSet<usize>,
+}
+
 impl<'p> RegistrySource<'p> {
     pub(crate) fn new(reference: Reference, places: Vec<Registry>, progress: &'p dyn Progress) -> Self {
-        let (preferred, limit_was_told) = Default::default();
-        Self { reference, places, preferred, progress, limit_was_told }
+        let (preferred, limit_was_told, trust) = Default::default();
+        Self { reference, places, preferred, trust, progress, limit_was_told }
     }
 
     /// The digest, type and size of what the reference means, in one round trip.
@@ -95,11 +105,22 @@ impl<'p> RegistrySource<'p> {
         (0..self.places.len()).filter(|&i| fits(&self.places[i])).collect()
     }
 
-    /// The place that answered last, then the others that may be asked for what has a digest.
+    /// The place that answered last, then the others that may be asked for what has a digest; without those that
+    /// have sent wrong bytes.
     pub(crate) fn places_for_digests(&self) -> Vec<usize> {
         let preferred = self.preferred.load(Ordering::Relaxed);
         let others = (0..self.places.len()).filter(|&i| i != preferred && self.places[i].endpoint.digests);
-        std::iter::once(preferred).chain(others).collect()
+        let lost = &self.trust().lost;
+        std::iter::once(preferred).chain(others).filter(|i| !lost.contains(i)).collect()
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().expect("nobody panics with this lock")
+    }
+
+    /// From where a blob comes now.
+    pub(crate) fn serves(&self, descriptor: &Descriptor, index: usize) {
+        self.trust().served_by.insert(descriptor.digest.clone(), index);
     }
 
     pub(crate) fn place(&self, index: usize) -> &Registry {
@@ -272,6 +293,18 @@ impl Source for RegistrySource<'_> {
             return Ok(Box::new(cursor));
         }
         Ok(Box::new(BlobReader::open(self, descriptor, offset)?))
+    }
+
+    fn distrust(&self, descriptor: &Descriptor, why: &Error) -> Result<bool> {
+        let Some(liar) = self.trust().served_by.get(&descriptor.digest).copied() else { return Ok(false) };
+        let left = self.places_for_digests().into_iter().find(|index| *index != liar);
+        let Some(next) = left else { return Ok(false) };
+        let is_news = self.trust().lost.insert(liar);
+        self.prefer(next);
+        if is_news {
+            self.note(&passed_over(self.place(liar), why))?;
+        }
+        Ok(true)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: blobs go first, then the manifests of an index, then its root; whoever sees a manifest at the sink
 //! finds everything it points to there.
 
-use crate::{BlobState, Descriptor, Error, Event, Manifest, Platform, Progress, Result, media_type};
+use crate::{BlobState, Descriptor, Error, Event, Kind, Manifest, Platform, Progress, Result, media_type};
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -28,6 +28,15 @@ pub trait Source: Sync {
     /// # Errors
     /// As [`root`](Self::root).
     fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// The bytes of that blob were wrong (`why`). Whether it is worth asking for it again: true for a source that has
+    /// several places, will not use the one that lied any more, and has another one left.
+    ///
+    /// # Errors
+    /// Whoever looks at the progress cancelled the copy.
+    fn distrust(&self, _descriptor: &Descriptor, _why: &Error) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Where the bytes of one image go.
@@ -184,7 +193,7 @@ fn select(
     let mut found = Vec::new();
     for descriptor in chosen {
         let manifest = match source.manifest(descriptor) {
-            Err(e) if e.kind() == crate::Kind::NotFound && *platforms == Platforms::Available => continue,
+            Err(e) if e.kind() == Kind::NotFound && *platforms == Platforms::Available => continue,
             answer => answer?,
         };
         found.extend(select(source, &manifest, platforms, depth + 1)?);
@@ -249,7 +258,7 @@ fn copy_blobs(
             scope.spawn(|| {
                 while let Some(descriptor) = next(&queue, &stop) {
                     let blob = blob(descriptor);
-                    if let Err(error) = sink.put_blob(&blob).and_then(|()| blob.report(BlobState::Done)) {
+                    if let Err(error) = put(sink, &blob).and_then(|()| blob.report(BlobState::Done)) {
                         stop.store(true, Ordering::Relaxed);
                         first_error.lock().expect("no thread panics with this lock").get_or_insert(error);
                     }
@@ -258,6 +267,17 @@ fn copy_blobs(
         }
     });
     first_error.into_inner().expect("no thread panics with this lock").map_or(Ok(()), Err)
+}
+
+/// Wrong bytes from a mirror are not the end, as long as somebody else has the blob.
+fn put(sink: &dyn Sink, blob: &Blob<'_>) -> Result<()> {
+    loop {
+        match sink.put_blob(blob) {
+            Err(error)
+                if error.kind() == Kind::Corrupt && blob.source.distrust(blob.descriptor, &error)? => {}
+            answer => return answer,
+        }
+    }
 }
 
 fn next<'a>(
@@ -273,7 +293,7 @@ fn next<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, ImageIndex, ImageManifest, Kind, ManifestBody, Silent, Verified};
+    use crate::{Digest, ImageIndex, ImageManifest, ManifestBody, Silent, Verified};
     use std::collections::HashMap;
     use std::ops::ControlFlow;
 

@@ -121,6 +121,34 @@ fn a_mirror_that_lacks_a_blob_is_helped_out() {
 }
 
 #[test]
+fn a_mirror_that_sends_wrong_bytes_is_used_no_more() {
+    let image = Arc::new(Memory::image(1, &[1000, 2000, 3000]));
+    let (origin, bent, directory) = (image.clone(), image.clone(), tempfile::tempdir().unwrap());
+    let mirror_server = Server::start(move |asked| match asked.target.contains("/blobs/") {
+        true => Reply { body: vec![b'x'; honest(&bent, asked).body.len()], ..honest(&bent, asked) },
+        false => honest(&bent, asked),
+    });
+    let registry = Server::start(move |asked| honest(&origin, asked));
+    let notes = Mutex::new(Vec::new());
+    let watch = |event: Event<'_>| {
+        if let Event::Note(text) = event {
+            notes.lock().unwrap().push(text.to_owned());
+        }
+        ControlFlow::Continue(())
+    };
+    let configured = client(&directory, &mirror(&registry, &mirror_server.host()));
+    let back = pull(&configured, &reference(&registry.host(), "app:v1"), &watch).unwrap();
+    assert_eq!(back.blobs.lock().unwrap().len(), 4);
+    let notes = notes.into_inner().unwrap();
+    assert!(!notes.is_empty() && notes.iter().all(|note| note.contains(&mirror_server.host())), "{notes:?}");
+    // Where nobody else has it, wrong bytes are an error.
+    let alone = tempfile::tempdir().unwrap();
+    let error =
+        pull(&client(&alone, ""), &reference(&mirror_server.host(), "app:v1"), &Silent).err().unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+}
+
+#[test]
 fn containerds_ns_tells_a_mirror_whom_it_stands_for() {
     let image = Arc::new(Memory::image(1, &[1000]));
     let (origin, directory) = (image.clone(), tempfile::tempdir().unwrap());
