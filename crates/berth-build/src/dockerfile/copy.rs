@@ -20,7 +20,7 @@ pub(super) fn copy(request: &Request<'_>) -> Result<Copy, Fault> {
     if let Some(token) = from.filter(|token| has_variable(&token.text)) {
         let message = "variable expansion is not supported for --from, \
                        define a new stage with FROM using ARG from global scope as a workaround";
-        return Err(Fault::new(message).at(token.at, "--from=".len() + token.text.len()));
+        return Err(Fault::new(message).at(token.at, "--from=".len() + token.text.len()).bare());
     }
     Ok(Copy {
         from: from.map(|token| token.text.clone()),

@@ -57,15 +57,22 @@ pub(crate) struct Fault {
     pub(crate) suggestion: Option<String>,
     /// Bytes of the instruction's joined text.
     pub(crate) range: Option<(usize, usize)>,
+    /// The message says nothing about lines: BuildKit finds the mistake before it counts instructions, or after.
+    pub(crate) bare: bool,
 }
 
 impl Fault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), suggestion: None, range: None }
+        Self { message: message.into(), suggestion: None, range: None, bare: false }
     }
 
     pub(crate) fn suggest(mut self, suggestion: Option<String>) -> Self {
         self.suggestion = suggestion;
+        self
+    }
+
+    pub(crate) fn bare(mut self) -> Self {
+        self.bare = true;
         self
     }
 

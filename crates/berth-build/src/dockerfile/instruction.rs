@@ -191,7 +191,7 @@ fn pairs(request: &Request<'_>) -> Result<Vec<Pair>, Fault> {
     if !first.text.contains('=') {
         let Some((key, value)) = split_once_blank(rest) else {
             let message = format!("{} must have two arguments", request.name);
-            return Err(Fault::new(message).at(rest.at, rest.text.len()));
+            return Err(Fault::new(message).at(rest.at, rest.text.len()).bare());
         };
         return Ok(vec![pair(&key.text, &value.text, true)]);
     }
@@ -200,7 +200,7 @@ fn pairs(request: &Request<'_>) -> Result<Vec<Pair>, Fault> {
         let Some((key, value)) = word.text.split_once('=') else {
             let message =
                 format!("Syntax error - can't find = in {:?}. Must be of the form: name=value", word.text);
-            return Err(Fault::new(message).at(word.at, word.text.len()));
+            return Err(Fault::new(message).at(word.at, word.text.len()).bare());
         };
         if key.is_empty() {
             return Err(blank(word));
@@ -259,8 +259,9 @@ fn shell(request: &Request<'_>) -> Result<Vec<String>, Fault> {
         CommandLine::Exec(words) if !words.is_empty() => Ok(words),
         CommandLine::Shell(text) if !text.is_empty() => {
             let rest = &request.parts.rest;
-            let hint = format!("SHELL requires the arguments to be in JSON form: {}", json_form(&text));
-            Err(Fault::new(hint).at(rest.at, rest.text.len()))
+            let message = "SHELL requires the arguments to be in JSON form";
+            let suggestion = Some(format!("SHELL {}", json_form(&text)));
+            Err(Fault::new(message).suggest(suggestion).at(rest.at, rest.text.len()))
         }
         _ => Err(request.at_least_one()),
     }

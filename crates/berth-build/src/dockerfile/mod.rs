@@ -16,7 +16,9 @@ mod instruction;
 mod mount;
 mod operand;
 mod pattern;
+mod ports;
 mod run;
+mod scope;
 mod shell;
 mod source;
 mod statement;
@@ -33,6 +35,8 @@ pub use directive::{Directive, Directives, requested_syntax};
 pub use error::SyntaxError;
 pub use heredoc::Heredoc;
 pub use mount::{Mount, MountFlag, MountKind, Sharing};
+pub use ports::{Exposed, exposed};
+pub use scope::{Declared, Globals, Inputs, Origin, Scope, Variables, origin};
 pub use shell::Lookup;
 pub use source::{Position, Source, Span};
 pub use suggest::{did_you_mean, nearest};
@@ -130,6 +134,18 @@ impl Dockerfile {
             }
         }
         Ok(())
+    }
+
+    /// A mistake that shows only when variables are known.
+    #[must_use]
+    pub fn error_at(&self, span: Span, message: impl Into<String>) -> SyntaxError {
+        SyntaxError {
+            source: Arc::clone(&self.source),
+            spans: vec![span],
+            position: None,
+            message: message.into(),
+            suggestion: None,
+        }
     }
 
     /// The index of the last stage with this name; case does not count.

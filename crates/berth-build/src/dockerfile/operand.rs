@@ -160,7 +160,7 @@ pub(crate) fn json(token: &Token) -> Result<Option<Vec<String>>, Fault> {
     strings
         .collect::<Option<Vec<_>>>()
         .map(Some)
-        .ok_or_else(|| Fault::new(message).at(token.at, token.text.len()))
+        .ok_or_else(|| Fault::new(message).at(token.at, token.text.len()).bare())
 }
 
 /// Whether heredocs are looked for: ADD, COPY and RUN, behind ONBUILD too, unless in JSON form.

@@ -70,7 +70,6 @@ pub(crate) fn split(source: &Arc<Source>, bytes: &[u8]) -> Result<Statements, Sy
         }
         reader.line(text, lines.number).map_err(|m| lines.fault(m))?;
         if text.is_empty() {
-            comments.clear();
             continue;
         }
         let (mut statement, has_gap) = lines.joined(line, reader.escape())?;
@@ -186,7 +185,7 @@ pub(crate) fn located(
     counted: bool,
 ) -> SyntaxError {
     let line = statement.span.first;
-    let message = if counted {
+    let message = if counted && !fault.bare {
         format!("dockerfile parse error on line {line}: {}", fault.message)
     } else {
         fault.message
