@@ -10,11 +10,14 @@ mod images;
 mod manifest_lists;
 mod matching;
 pub mod process;
+mod random;
 mod registry;
 mod reset;
 pub mod runtime_spec;
 pub mod spec;
+mod tree;
 mod usage;
+mod volume;
 
 pub use engine::{Engine, EngineSettings};
 pub use images::{
@@ -26,3 +29,4 @@ pub use matching::{LabelFilter, glob};
 pub use registry::SearchFilter;
 pub use reset::Reset;
 pub use usage::{ContainerCounts, Usage, UsageTotal};
+pub use volume::{Volume, VolumeDocument, VolumeFilter, VolumeRequest};

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what uses something goes before it, so that a reset which was broken off can be repeated.
 
-use crate::Engine;
 use crate::container::RemoveOptions;
+use crate::{Engine, LabelFilter};
 use berth_oci::{Kind, Result};
 use berth_runtime::net::{self, DEFAULT, NetworkOptions};
 use berth_store::GcOptions;
@@ -14,12 +14,14 @@ use std::time::Duration;
 pub struct Reset {
     /// Containers, running or not.
     pub containers: usize,
+    /// Volumes.
+    pub volumes: usize,
     /// Images.
     pub images: usize,
 }
 
 impl Engine {
-    /// Removes all containers, the network, the cgroups and all images of this root.
+    /// Removes all containers and volumes, the network, the cgroups and all images of this root.
     ///
     /// # Errors
     /// Something of it cannot be removed.
@@ -27,17 +29,18 @@ impl Engine {
         let store = self.store()?;
         let containers = store.containers()?;
         for container in &containers {
-            match self.remove(&container.id, RemoveOptions { force: true }) {
+            match self.remove(&container.id, RemoveOptions { force: true, volumes: true }) {
                 Err(error) if error.kind() != Kind::NotFound => return Err(error),
                 _ => {}
             }
         }
+        let (volumes, _) = self.prune_volumes(true, &LabelFilter::default())?;
         self.remove_network()?;
         berth_runtime::remove_parent(&self.cgroup_parent())?;
         let targets: Vec<_> = store.images()?.into_iter().map(|image| image.target).collect();
         store.remove_images(&targets)?;
         store.gc_with(&GcOptions { grace: Duration::ZERO })?;
-        Ok(Reset { containers: containers.len(), images: targets.len() })
+        Ok(Reset { containers: containers.len(), volumes: volumes.len(), images: targets.len() })
     }
 
     /// Only a network that was used has left something in the kernel.

@@ -3,7 +3,7 @@
 use crate::Engine;
 use berth_oci::{Digest, Result};
 use berth_runtime::Status;
-use berth_store::{CheckOptions, CheckReport, ContainerRecord, DiskUsage, ImageRecord};
+use berth_store::{CheckOptions, CheckReport, ContainerRecord, DiskUsage, ImageRecord, VolumeRecord};
 use std::collections::{HashMap, HashSet};
 
 /// The disk's ledger with what it is about.
@@ -17,6 +17,8 @@ pub struct Usage {
     pub containers: Vec<ContainerRecord>,
     /// Which of those are running.
     pub running: HashSet<String>,
+    /// The volumes they are about.
+    pub volumes: Vec<VolumeRecord>,
 }
 
 /// How many containers there are.
@@ -57,7 +59,13 @@ impl Engine {
                 running.insert(container.id.clone());
             }
         }
-        Ok(Usage { disk: store.disk_usage()?, images: store.images()?, containers, running })
+        Ok(Usage {
+            disk: store.disk_usage()?,
+            images: store.images()?,
+            containers,
+            running,
+            volumes: store.volumes()?,
+        })
     }
 
     /// How many containers there are.
@@ -122,6 +130,20 @@ impl Usage {
             active: self.running.len(),
             bytes,
             reclaimable: stopped.map(|container| container.bytes).sum(),
+        }
+    }
+
+    /// Volumes' files.
+    #[must_use]
+    pub fn volume_total(&self) -> UsageTotal {
+        let used: HashSet<&str> =
+            self.volumes.iter().filter(|v| !v.users.is_empty()).map(|v| v.name.as_str()).collect();
+        let idle = self.disk.volumes.iter().filter(|volume| !used.contains(volume.name.as_str()));
+        UsageTotal {
+            count: self.volumes.len(),
+            active: used.len(),
+            bytes: self.disk.volumes.iter().map(|volume| volume.bytes).sum(),
+            reclaimable: idle.map(|volume| volume.bytes).sum(),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::net::NetworkPlan;
 use jiff::Timestamp;
 use oci_spec::runtime::{Process, Spec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A container to be.
@@ -24,6 +25,10 @@ pub struct Bundle {
     pub spec: Spec,
     /// The root file system.
     pub rootfs: RootfsMount,
+    /// For binds that show only a part of their source: which part, by target. It is found inside the source, so no
+    /// link in there leads out.
+    #[serde(default)]
+    pub parts: BTreeMap<PathBuf, PathBuf>,
     /// `user[:group]`, names or numbers, looked up in the container's own `/etc/passwd` and `/etc/group`; sets uid,
     /// gid, supplementary groups and, when the environment has none, HOME. `None`: `process.user` of the spec.
     pub user: Option<String>,

@@ -22,6 +22,7 @@ mod validate;
 pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
 pub use cgroup::remove_parent;
 pub use connection::{Connection, Event, Input, create};
+pub use mount::{in_root, open_root};
 pub use state::{State, Status, read as state};
 pub use user::{Identity, resolve_user};
 

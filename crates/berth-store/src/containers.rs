@@ -5,6 +5,7 @@
 use crate::database::{self, Answer, Durability, exists, moment, parsed_or_null, timestamp};
 use crate::layout::is_identifier;
 use crate::store::Store;
+use crate::volumes::use_volumes;
 use crate::{disk, locks::StoreLock};
 use berth_oci::{Digest, Error, Result};
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ pub struct NewContainer<'a> {
     pub image: Option<(&'a Digest, &'a Digest)>,
     /// The engine's document.
     pub document: &'a str,
+    /// Names of the volumes it uses; they stay as long as it does.
+    pub volumes: &'a [&'a str],
 }
 
 /// A container of the store.
@@ -90,6 +93,7 @@ impl Store {
                     new.document
                 ],
             )?;
+            use_volumes(transaction, new.id, new.volumes)?;
             exactly(transaction, "id = ?", [new.id])
         })
     }
@@ -250,7 +254,7 @@ mod tests {
     use berth_oci::Kind;
 
     fn new<'a>(id: &'a str, name: &'a str) -> NewContainer<'a> {
-        NewContainer { id, name, image: None, document: "{}" }
+        NewContainer { id, name, image: None, document: "{}", volumes: &[] }
     }
 
     #[test]

@@ -54,6 +54,30 @@ impl Location {
         self.root.join("builds")
     }
 
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// What belongs to a volume: `_data`, which containers see.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.volumes().join(name)
+    }
+
+    /// Held shared by whoever is about to use volumes that are there, exclusively by whoever removes one.
+    pub(crate) fn volumes_lock(&self) -> PathBuf {
+        self.locks().join("volumes.lock")
+    }
+
+    /// Held by whoever fills or mounts this volume.
+    pub(crate) fn volume_use_lock(&self, name: &str) -> PathBuf {
+        self.locks().join("volumes").join(format!("{name}.use"))
+    }
+
+    /// Held by whoever makes or removes this volume.
+    pub(crate) fn volume_lock(&self, name: &str) -> PathBuf {
+        self.locks().join("volumes").join(name)
+    }
+
     pub(crate) fn ingest(&self) -> PathBuf {
         self.root.join("ingest")
     }

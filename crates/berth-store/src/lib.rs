@@ -7,6 +7,7 @@
 //!   layers/<ab>/<diff id>/        tar (the bytes the diff ID covers) and index.erofs (what is mounted)
 //!   dirs/<ab>/<diff id>/          the same layer extracted, where EROFS cannot be mounted
 //!   containers/<id>/              a container's own files
+//!   volumes/<name>/_data          what containers keep when they go
 //!   builds/                       cache mounts, logs, what is known of context files; see the builder
 //!   ingest/<digest>.partial       compressed layers that have not arrived completely: a pull goes on from here
 //!   tmp/<lease>/  trash/          unfinished and finished business; nobody looks for anything here
@@ -14,7 +15,7 @@
 //! <runroot>/                      mnt/, containers/<id>/: gone after a reboot
 //! ```
 //!
-//! Here: [`Store`] with images, layers, containers, leases, garbage collection, check and archives. Not here: HTTP,
+//! Here: [`Store`] with images, layers, containers, volumes, leases, garbage collection, check and archives. Not here: HTTP,
 //! running anything, a default path, Docker's JSON.
 //!
 //! Invariant: names appear last. Bytes are on disk before the row that says so, and the row goes before the bytes
@@ -59,6 +60,7 @@ mod source;
 mod store;
 pub mod tar;
 mod usage;
+mod volumes;
 
 pub use builds::{NewStep, StepLock, StepRecord, Workplace};
 pub use changes::{ChangesOptions, write_changes};
@@ -67,6 +69,7 @@ pub use containers::{ContainerRecord, NewContainer};
 pub use gc::{GcOptions, Reclaimed, Without};
 pub use layout::Location;
 pub use lease::{Lease, Protected};
+pub use locks::Held;
 pub use platforms::PlatformImage;
 pub use problem::{CheckReport, Fault, Problem};
 pub use rebuild::Rebuilt;
@@ -75,4 +78,5 @@ pub use record::{ImageRecord, ManifestRecord};
 pub use sink::{IngestOptions, KeepBlobs, StoreSink};
 pub use source::{OriginFallback, StoreSource};
 pub use store::Store;
-pub use usage::{ContainerUsage, DiskUsage, ImageUsage};
+pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
+pub use volumes::VolumeRecord;

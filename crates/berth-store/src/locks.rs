@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held(#[expect(dead_code, reason = "held, not used")] File);
+pub struct Held(#[expect(dead_code, reason = "held, not used")] File);
 
 /// The lock between those who add and the one who sweeps.
 #[derive(Debug)]
@@ -65,6 +65,13 @@ pub(crate) fn exclusive(path: &Path) -> Result<Held> {
             return Ok(Held(file));
         }
     }
+}
+
+/// The lock file at `path`, together with whoever else wants it shared.
+pub(crate) fn shared(path: &Path) -> Result<Held> {
+    let file = open(path)?;
+    file.lock_shared().at(path)?;
+    Ok(Held(file))
 }
 
 /// Whether the process that locked `path` is gone: nobody holds the lock, or there is no such file.

@@ -96,7 +96,14 @@ pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
             }
         }
     }
-    for home in ["blobs", "layers"] {
+    let volumes = known::<Word>(inner, "SELECT name FROM volume")?;
+    for entry in disk::entries(&location.volumes())? {
+        // What is mounted in there is somebody else's.
+        if !volumes.contains(&Word::of(&entry)) && !has_mounts(&entry.path())? {
+            found.extend(Orphan::at(entry.path())?);
+        }
+    }
+    for home in ["blobs", "layers", "volumes"] {
         for entry in disk::entries(&location.locks().join(home))? {
             if locks::is_abandoned(&entry.path())? {
                 found.extend(Orphan::at(entry.path())?);

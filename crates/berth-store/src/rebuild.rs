@@ -1,7 +1,7 @@
 //! A lost or damaged database, made anew from the files beside it.
 //!
-//! Blobs, layers and images come from the files. Names, pins and containers stand only in the database; what the old
-//! one still gives of them is taken over. Invariant: the old database is set aside, never deleted.
+//! Blobs, layers and images come from the files. Names, pins, containers and what is known of volumes stand only in the database; what the old
+//! one still gives of them is taken over; volumes are kept in any case. Invariant: the old database is set aside, never deleted.
 
 use crate::blobs::{DOCUMENT_LIMIT, add_row};
 use crate::database::{Answer, Durability, moment, number};
@@ -53,6 +53,7 @@ impl Store {
         if let Some(old) = &rebuilt.set_aside {
             (rebuilt.names, rebuilt.containers) = store.salvage(old)?;
         }
+        store.adopt_volumes()?;
         Ok(rebuilt)
     }
 
@@ -120,7 +121,21 @@ impl Store {
         Ok(true)
     }
 
-    /// Names, pins and containers of the old database, as far as it can be read.
+    /// Volumes that no old row speaks of: their files are somebody's only copy.
+    fn adopt_volumes(&self) -> Result<()> {
+        let names = disk::entries(&self.inner.location.volumes())?;
+        self.inner.database.write(Durability::Machine, |transaction| {
+            for name in names {
+                let name = name.file_name().to_string_lossy().into_owned();
+                let row = params![name, moment(jiff::Timestamp::now())];
+                let sql = "INSERT OR IGNORE INTO volume (name, created, document) VALUES (?, ?, '{}')";
+                transaction.execute(sql, row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Names, pins, containers and volumes of the old database, as far as it can be read.
     fn salvage(&self, old: &Path) -> Result<(u64, u64)> {
         let Ok(old) = Connection::open_with_flags(old, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
             return Ok((0, 0));
@@ -141,6 +156,12 @@ impl Store {
         });
         let containers =
             rows(&old, "SELECT id, name, image, manifest, created, document FROM container", container);
+        let volumes = rows(&old, "SELECT name, created, document FROM volume", |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+        });
+        let uses = rows(&old, "SELECT container, volume FROM volume_use", |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
         self.inner.database.write(Durability::Machine, |transaction| {
             for (target, origin, pinned, used) in &pins {
                 let sql = "UPDATE image SET origin = ?2, pinned = ?3, used = ?4 WHERE target = ?1";
@@ -162,6 +183,16 @@ impl Store {
                            VALUES (?, ?, ?, ?, ?, ?)";
                 let row = params![id, name, image, manifest, created, document];
                 count.1 += transaction.execute(sql, row)? as u64;
+            }
+            for (name, created, document) in &volumes {
+                let sql = "INSERT OR IGNORE INTO volume (name, created, document) VALUES (?, ?, ?)";
+                transaction.execute(sql, params![name, created, document])?;
+            }
+            for (container, volume) in &uses {
+                let sql = "INSERT OR IGNORE INTO volume_use (container, volume)
+                           SELECT container.id, volume.name FROM container, volume
+                           WHERE container.id = ? AND volume.name = ?";
+                transaction.execute(sql, [container, volume])?;
             }
             Ok(count)
         })

@@ -109,7 +109,13 @@ mod tests {
         drop(lease);
         let target = manifest.digest();
         let image = store.platform_image(target, None).unwrap();
-        let new = NewContainer { id: "abc1", name: "web", image: Some((target, target)), document: "{}" };
+        let new = NewContainer {
+            id: "abc1",
+            name: "web",
+            image: Some((target, target)),
+            document: "{}",
+            volumes: &[],
+        };
         store.add_container(&new).unwrap();
         let rootfs = store.rootfs("abc1", &image.diff_ids).unwrap();
         assert_eq!(std::fs::read(rootfs.lowers[0].join("file")).unwrap(), b"content");

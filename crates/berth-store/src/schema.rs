@@ -7,7 +7,7 @@ use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Moments are microseconds since 1970, digests and references their text.
 pub(crate) const FIRST: &str = "
@@ -82,6 +82,18 @@ CREATE TABLE step (
     key TEXT PRIMARY KEY, document TEXT NOT NULL, size INTEGER NOT NULL, cost INTEGER NOT NULL,
     made INTEGER NOT NULL, used INTEGER NOT NULL, uses INTEGER NOT NULL
 ) WITHOUT ROWID;
+", "
+-- A volume: `document` is the engine's.
+CREATE TABLE volume (
+    name TEXT PRIMARY KEY, created INTEGER NOT NULL, document TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Which container uses it; goes with the container.
+CREATE TABLE volume_use (
+    container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE,
+    volume TEXT NOT NULL REFERENCES volume(name), PRIMARY KEY (container, volume)
+) WITHOUT ROWID;
+CREATE INDEX volume_use_volume ON volume_use(volume, container);
 "];
 
 /// Whether this berth understands a store of that version.

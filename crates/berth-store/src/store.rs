@@ -149,6 +149,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_berth_is_brought_forward() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = location(directory.path());
+        std::fs::create_dir_all(&location.root).unwrap();
+        let old = rusqlite::Connection::open(location.database()).unwrap();
+        old.pragma_update(None, "journal_mode", "wal").unwrap();
+        old.execute_batch(crate::schema::FIRST).unwrap();
+        old.execute(
+            "INSERT INTO container (id, name, created, document) VALUES ('abc1', 'web', 0, '{}')",
+            [],
+        )
+        .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Store::open(&location).map(drop))).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        let store = Store::open(&location).unwrap();
+        assert_eq!(store.containers().unwrap()[0].name, "web");
+        store.add_volume("data", "{}").unwrap();
+    }
+
+    #[test]
     fn whoever_died_while_making_it_left_nothing_in_the_way() {
         let directory = tempfile::tempdir().unwrap();
         let location = location(directory.path());

@@ -1,7 +1,7 @@
 //! What the store takes on its disk, and for whom.
 //!
-//! Figures come from the rows, which were measured when the files appeared; only containers' own files, which
-//! change, are walked. Invariant: the parts add up to the total, and the total to what `du` says of the root.
+//! Figures come from the rows, which were measured when the files appeared; only containers' own files and
+//! volumes, which change, are walked. Invariant: the parts add up to the total, and the total to what `du` says of the root.
 
 use crate::database::{Answer, count, digest, text};
 use crate::disk;
@@ -20,6 +20,8 @@ pub struct DiskUsage {
     pub images: Vec<ImageUsage>,
     /// Each container's own files, in no order.
     pub containers: Vec<ContainerUsage>,
+    /// Each volume's files, in no order.
+    pub volumes: Vec<VolumeUsage>,
     /// All layers.
     pub layers: u64,
     /// All manifests, configs and kept blobs.
@@ -56,12 +58,22 @@ pub struct ContainerUsage {
     pub bytes: u64,
 }
 
+/// A volume's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeUsage {
+    /// Its name.
+    pub name: String,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
 impl DiskUsage {
     /// Everything below the root.
     #[must_use]
     pub fn total(&self) -> u64 {
         let containers: u64 = self.containers.iter().map(|c| c.bytes).sum();
-        self.layers + self.blobs + containers + self.partials + self.temporary + self.overhead
+        let volumes: u64 = self.volumes.iter().map(|v| v.bytes).sum();
+        self.layers + self.blobs + containers + volumes + self.partials + self.temporary + self.overhead
     }
 }
 
@@ -76,6 +88,10 @@ impl Store {
         for entry in disk::entries(&location.containers())? {
             let id = entry.file_name().to_string_lossy().into_owned();
             usage.containers.push(ContainerUsage { bytes: tree_bytes(&entry.path())?, id });
+        }
+        for entry in disk::entries(&location.volumes())? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            usage.volumes.push(VolumeUsage { bytes: self.volume_bytes(&name)?, name });
         }
         usage.partials = contents(&location.ingest())?;
         usage.temporary = contents(&location.temporary())? + contents(&location.trash())?;
@@ -102,8 +118,16 @@ fn contents(path: &Path) -> Result<u64> {
 }
 
 /// How many directories lie above the things that have rows of their own.
-const FANS: [(&str, usize); 7] =
-    [("oci", 3), ("layers", 1), ("dirs", 1), ("containers", 0), ("ingest", 0), ("tmp", 0), ("trash", 0)];
+const FANS: [(&str, usize); 8] = [
+    ("oci", 3),
+    ("layers", 1),
+    ("dirs", 1),
+    ("containers", 0),
+    ("volumes", 0),
+    ("ingest", 0),
+    ("tmp", 0),
+    ("trash", 0),
+];
 
 /// The database, locks, and the directories that only hold others.
 fn overhead(root: &Path) -> Result<u64> {

@@ -5,8 +5,9 @@
 use super::{Container, Document, short_id};
 use crate::engine::Engine;
 use crate::process::Process;
+use crate::random;
 use crate::spec::{Bind, ContainerName, ContainerSpec, Mount, NetworkMode};
-use berth_oci::{AtPath, Error, Kind, Result};
+use berth_oci::{AtPath, Digest, Error, Kind, Result};
 use berth_store::NewContainer;
 use std::fs;
 use std::io::ErrorKind;
@@ -45,16 +46,42 @@ impl Engine {
         let process = Process::new(&chosen.config.config, &spec)?;
         check_processors(&spec)?;
         prepare_sources(&spec)?;
-        let id = random_id()?;
+        let mounts = self.settle_mounts(&spec, &chosen.config.config)?;
+        let id = random::id()?;
         let hostname = hostname(&spec, &id)?;
         let warnings = warnings(&spec);
-        let document = Document { spec, process, hostname, layers: chosen.diff_ids };
-        let text = serde_json::to_string(&document).expect("a document has string keys");
+        let document = Document { spec, process, hostname, mounts, layers: chosen.diff_ids };
         let digests = (&image.target, chosen.manifest.digest());
-        let record = self.add(&id, request.name, |id, name| {
-            self.store()?.add_container(&NewContainer { id, name, image: Some(digests), document: &text })
+        let mut made = Vec::new();
+        let added = self.add_with_volumes(id, request.name, digests, document, &mut made);
+        let filled = added.and_then(|container| match self.fill_volumes(&container) {
+            Ok(()) => Ok(container),
+            Err(error) => self.discard(&container.id, false).and(Err(error)),
+        });
+        match filled {
+            Ok(container) => Ok(Created { container, warnings }),
+            Err(error) => self.remove_volumes(&made).and(Err(error)),
+        }
+    }
+
+    /// Makes what volumes it needs, and the record, which keeps them.
+    fn add_with_volumes(
+        &self,
+        id: String,
+        name: Option<ContainerName>,
+        image: (&Digest, &Digest),
+        mut document: Document,
+        made: &mut Vec<String>,
+    ) -> Result<Container> {
+        let _kept = self.store()?.keep_volumes()?;
+        self.make_volumes(&mut document.mounts, made)?;
+        let text = serde_json::to_string(&document).expect("a document has string keys");
+        let volumes = document.volumes();
+        let record = self.add(&id, name, |id, name| {
+            let new = NewContainer { id, name, image: Some(image), document: &text, volumes: &volumes };
+            self.store()?.add_container(&new)
         })?;
-        let container = Container {
+        Ok(Container {
             id: record.id,
             name: record.name,
             image: record.image,
@@ -62,8 +89,7 @@ impl Engine {
             created: record.created,
             document,
             state: None,
-        };
-        Ok(Created { container, warnings })
+        })
     }
 
     /// Adds the container under its name, or under the first random one that nobody has.
@@ -117,28 +143,8 @@ pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(std::io::Error::from)?;
-    }
-    Ok(bytes)
-}
-
-/// 64 hexadecimal digits; an id whose first twelve are all decimal could be taken for a number by a shell script.
-fn random_id() -> Result<String> {
-    loop {
-        let id: String = random_bytes::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        if id[..12].bytes().any(|b| b.is_ascii_alphabetic()) {
-            return Ok(id);
-        }
-    }
-}
-
 fn random_name() -> Result<ContainerName> {
-    let [first, second] = random_bytes::<2>()?;
+    let [first, second] = random::bytes::<2>()?;
     Ok(ContainerName::from_random(first.into(), second.into()))
 }
 
@@ -164,7 +170,7 @@ fn warnings(spec: &ContainerSpec) -> Vec<String> {
 fn prepare_sources(spec: &ContainerSpec) -> Result<()> {
     let binds = spec.mounts.iter().filter_map(|mount| match mount {
         Mount::Bind(bind) => Some(bind),
-        Mount::Tmpfs(_) => None,
+        Mount::Volume(_) | Mount::Tmpfs(_) => None,
     });
     for bind in binds {
         prepare_source(bind)?;
@@ -201,13 +207,7 @@ fn prepare_source(bind: &Bind) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_long_random_and_no_numbers() {
-        let ids: std::collections::BTreeSet<String> = (0..100).map(|_| random_id().unwrap()).collect();
-        assert_eq!(ids.len(), 100);
-        assert!(ids.iter().all(|id| id.len() == 64 && id[..12].parse::<u64>().is_err()));
-    }
+    use crate::spec::{Below, Flag};
 
     #[test]
     fn sets_of_processors() {
@@ -232,9 +232,10 @@ mod tests {
             source: directory.path().join(name),
             target: "/x".into(),
             read_only: false,
-            non_recursive: false,
+            below: Below::Enabled,
             propagation: None,
             mode: mode.to_owned(),
+            flag: Flag::Volume,
             create_source,
         };
         prepare_source(&bind("made/deep", true, "")).unwrap();

@@ -165,7 +165,9 @@ impl Rules<'_> {
                 .is_none_or(|set| container.image.as_ref().is_some_and(|t| set.contains(t)))
             && self.before.is_none_or(|moment| container.created < moment)
             && self.since.is_none_or(|moment| container.created > moment)
-            && any(&wanted.volumes, |volume| spec.mounts.iter().any(|mount| is_at(mount, volume)))
+            && any(&wanted.volumes, |volume| {
+                container.document.mounts.iter().any(|mount| is_at(mount, volume))
+            })
             && any(&wanted.networks, |network| *network == spec.network.to_string())
             && any(&wanted.exposed, |port| process.exposed.contains(port))
             && any(&wanted.published, |port| {
@@ -201,6 +203,7 @@ fn has_label(container: &Container, wanted: &str) -> bool {
 fn is_at(mount: &Mount, place: &str) -> bool {
     let source = match mount {
         Mount::Bind(bind) => bind.source == Path::new(place),
+        Mount::Volume(volume) => volume.name.as_deref() == Some(place),
         Mount::Tmpfs(_) => false,
     };
     source || mount.target() == Path::new(place)
@@ -245,7 +248,7 @@ mod tests {
     use super::*;
     use crate::container::Document;
     use crate::process::Process;
-    use crate::spec::{ContainerSpec, NetworkMode, parse_expose, parse_volume};
+    use crate::spec::{ContainerSpec, NetworkMode, parse_expose, parse_mount};
 
     fn container() -> Container {
         let labels = [("a".to_owned(), "b".to_owned())].into();
@@ -257,7 +260,6 @@ mod tests {
             created: Timestamp::from_second(1000).unwrap(),
             document: Document {
                 spec: ContainerSpec {
-                    mounts: vec![parse_volume("/src:/dst", Path::new("/")).unwrap()],
                     ports: berth_runtime::net::PortMapping::parse("8080:80").unwrap(),
                     network: NetworkMode::Bridge,
                     ..ContainerSpec::default()
@@ -268,6 +270,9 @@ mod tests {
                     ..Process::default()
                 },
                 hostname: String::new(),
+                mounts: vec![
+                    parse_mount("type=bind,src=/src,dst=/dst").unwrap().resolve(Path::new("/")).unwrap(),
+                ],
                 layers: Vec::new(),
             },
             state: None,

@@ -12,6 +12,7 @@ mod logs;
 mod remove;
 mod start;
 mod stop;
+mod volumes;
 
 pub use create::{CreateRequest, Created};
 pub use exec::ExecSpec;
@@ -22,7 +23,7 @@ pub use stop::StopOptions;
 
 use crate::engine::Engine;
 use crate::process::Process;
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, Mount};
 use berth_oci::{Digest, Error, Result};
 use berth_runtime::net::Joined;
 use berth_runtime::{State, Status};
@@ -59,6 +60,9 @@ pub struct Document {
     pub process: Process,
     /// The container's name for itself.
     pub hostname: String,
+    /// What is mounted in it: the person's, other containers', and the image's volumes, each with its name.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
     /// The diff IDs of its image, the base first: a start needs nothing else of the image.
     pub layers: Vec<Digest>,
 }

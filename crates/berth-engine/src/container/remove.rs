@@ -15,6 +15,8 @@ use std::io::ErrorKind;
 pub struct RemoveOptions {
     /// Whether a running one is killed first.
     pub force: bool,
+    /// Whether volumes that nobody named go with it.
+    pub volumes: bool,
 }
 
 impl Engine {
@@ -44,7 +46,7 @@ impl Engine {
         if state.is_some_and(|state| state.is_live()) {
             self.end(&record.id)?;
         }
-        self.discard(&record.id)
+        self.discard(&record.id, options.volumes)
     }
 
     /// Kills whatever of it still lives.
@@ -67,7 +69,8 @@ impl Engine {
     }
 
     /// Removes a container that has no process. Another who does the same at the same time is no error.
-    pub(crate) fn discard(&self, id: &str) -> Result<()> {
+    pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<()> {
+        let anonymous = if volumes { self.anonymous_volumes_of(id)? } else { Vec::new() };
         self.store()?.release_rootfs(id)?;
         let run_dir = self.run_dir(id);
         match fs::remove_dir_all(&run_dir) {
@@ -75,8 +78,18 @@ impl Engine {
             _ => {}
         }
         match self.store()?.remove_container(id) {
-            Err(error) if error.kind() != Kind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != Kind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.remove_volumes(&anonymous)
+    }
+
+    fn anonymous_volumes_of(&self, id: &str) -> Result<Vec<String>> {
+        match self.container(id) {
+            Ok(container) => Ok(container.document.anonymous_volumes()),
+            // Somebody else has removed it, or nobody can read what it had.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 
@@ -87,7 +100,7 @@ impl Engine {
     pub fn clean_up(&self, id: &str) -> Result<()> {
         match self.container(id) {
             Ok(container) if container.is_running() => Ok(()),
-            Ok(_) => self.discard(id),
+            Ok(_) => self.discard(id, true),
             Err(error) if error.kind() == Kind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -100,7 +113,7 @@ impl Engine {
     pub fn prune_containers(&self, chosen: &dyn Fn(&Container) -> bool) -> Result<(Vec<String>, u64)> {
         let (ids, bytes) = self.prunable_containers(chosen)?;
         for id in &ids {
-            self.discard(id)?;
+            self.discard(id, false)?;
         }
         Ok((ids, bytes))
     }

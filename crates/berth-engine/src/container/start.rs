@@ -3,6 +3,7 @@
 //! Here: everything a bundle needs is gathered. Not here: namespaces, mounts, networks as the kernel has them; the
 //! runtime does those. Invariant: whatever fails leaves the container as it was, or exited with the reason.
 
+use super::volumes::Places;
 use super::{Container, devices};
 use crate::engine::Engine;
 use crate::etc::{self, HostTexts};
@@ -12,7 +13,7 @@ use berth_oci::{AtPath, Result};
 use berth_runtime::net::{
     DEFAULT, Endpoint, Network, NetworkOptions, NetworkPlan, PortMapping, Protocol, Site,
 };
-use berth_runtime::{Bundle, Connection, Log, RootfsMount, Stdin, Streams};
+use berth_runtime::{Bundle, Connection, Log, Stdin, Streams};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -56,15 +57,18 @@ impl Engine {
     /// # Errors
     /// `Conflict`: it runs already; a layer, device or mount source is missing.
     pub fn launch(&self, container: Container, options: &StartOptions) -> Result<Launch> {
-        let bundle = self.bundle(&container, options)?;
+        let places = self.place_volumes(&container)?;
+        let bundle = self.bundle(&container, options, &places)?;
         let mut connection = berth_runtime::create(&bundle)?;
+        // From here on the container itself says that its volumes are used.
+        drop(places);
         if options.streams != Streams::default() {
             connection.attach(options.streams)?;
         }
         Ok(Launch { container, connection })
     }
 
-    fn bundle(&self, container: &Container, options: &StartOptions) -> Result<Bundle> {
+    fn bundle(&self, container: &Container, options: &StartOptions, places: &Places) -> Result<Bundle> {
         let spec = &container.document.spec;
         let process = &container.document.process;
         let directory = self.store()?.container_dir(&container.id);
@@ -76,15 +80,17 @@ impl Engine {
             etc: etc::write(&directory, &texts)?,
             devices: devices::nodes(spec)?,
             masked: thermal_paths(),
+            mounts: container.document.mounts.clone(),
+            volumes: places.directories.clone(),
             terminal_size: options.terminal_size,
         };
-        let rootfs = self.store()?.rootfs(&container.id, &container.document.layers)?;
         Ok(Bundle {
             id: container.id.clone(),
             run_dir: self.run_dir(&container.id),
             exe: self.settings().executable.clone(),
             spec: runtime_spec(process, spec, &around)?,
-            rootfs: RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work },
+            rootfs: self.rootfs_of(container)?,
+            parts: places.parts.clone(),
             user: Some(process.user.clone()).filter(|user| !user.is_empty()),
             seccomp: match (spec.privileged, &spec.seccomp) {
                 (false, Seccomp::Default) => berth_runtime::Seccomp::Default,

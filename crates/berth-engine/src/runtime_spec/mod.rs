@@ -10,10 +10,10 @@ mod seccomp;
 pub use seccomp::seccomp_profile;
 
 use crate::process::Process;
-use crate::spec::{ContainerSpec, NetworkMode, Seccomp, Ulimit, effective_capabilities};
+use crate::spec::{ContainerSpec, Mount, NetworkMode, Seccomp, Ulimit, effective_capabilities};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 /// What this machine and the engine add to a container's words.
@@ -23,6 +23,10 @@ pub struct Surroundings {
     pub hostname: String,
     /// The files that become `/etc/resolv.conf`, `/etc/hostname` and `/etc/hosts`.
     pub etc: Vec<EtcFile>,
+    /// What is mounted beside docker's own.
+    pub mounts: Vec<Mount>,
+    /// Where the volumes among them are, by name.
+    pub volumes: BTreeMap<String, PathBuf>,
     /// The devices that were asked for, as the host has them now.
     pub devices: Vec<DeviceNode>,
     /// Paths of `/sys` that exist only on some machines and tell too much.

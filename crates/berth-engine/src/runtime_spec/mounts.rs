@@ -4,8 +4,8 @@
 //! from the shallow to the deep.
 
 use super::{Surroundings, bug};
-use crate::spec::{Bind, ContainerSpec, Mount, Propagation, Tmpfs};
-use berth_oci::Result;
+use crate::spec::{Below, Bind, ContainerSpec, Mount, Propagation, Tmpfs, Volume};
+use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
         let own = |mount: &Mount| {
             mount.target() == target || (mount.target() == Path::new("/dev") && target.starts_with("/dev"))
         };
-        spec.mounts.iter().any(own)
+        around.mounts.iter().any(own)
     };
     let mut mounts = Vec::new();
     for own in own_mounts(spec)? {
@@ -25,7 +25,7 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
             mounts.push(own);
         }
     }
-    let mut theirs = spec.mounts.iter().map(mount).collect::<Result<Vec<_>>>()?;
+    let mut theirs = around.mounts.iter().map(|theirs| mount(theirs, around)).collect::<Result<Vec<_>>>()?;
     for file in around.etc.iter().filter(|file| !hidden(&file.target)) {
         let options = ["rbind", "rprivate"].map(str::to_owned).to_vec();
         theirs.push(built("bind", &file.source, &file.target, options)?);
@@ -61,19 +61,33 @@ fn own_mounts(spec: &ContainerSpec) -> Result<Vec<oci::Mount>> {
     .collect()
 }
 
-fn mount(mount: &Mount) -> Result<oci::Mount> {
+fn mount(mount: &Mount, around: &Surroundings) -> Result<oci::Mount> {
     match mount {
         Mount::Bind(bind) => built("bind", &bind.source, &bind.target, bind_options(bind)),
+        Mount::Volume(volume) => {
+            let name = volume.name.as_deref().unwrap_or_default();
+            let place = around
+                .volumes
+                .get(name)
+                .ok_or_else(|| Error::internal(format!("volume {name} is nowhere")))?;
+            built("bind", place, &volume.target, volume_options(volume))
+        }
         Mount::Tmpfs(tmpfs) => built("tmpfs", Path::new("tmpfs"), &tmpfs.target, tmpfs_options(tmpfs)),
     }
 }
 
 /// Read-only includes what is mounted below, unless only the one file system was asked for.
 fn bind_options(bind: &Bind) -> Vec<String> {
-    let (kind, read_only) = if bind.non_recursive { ("bind", "ro") } else { ("rbind", "rro") };
+    let kind = if bind.below == Below::Disabled { "bind" } else { "rbind" };
+    let read_only = if matches!(bind.below, Below::Enabled | Below::ReadOnly) { "rro" } else { "ro" };
     let propagation = bind.propagation.unwrap_or(Propagation::RPrivate).as_str();
     let read_only = bind.read_only.then_some(read_only);
     [Some(kind), read_only, Some(propagation)].into_iter().flatten().map(str::to_owned).collect()
+}
+
+fn volume_options(volume: &Volume) -> Vec<String> {
+    let read_only = volume.read_only.then_some("rro");
+    [Some("rbind"), read_only, Some("rprivate")].into_iter().flatten().map(str::to_owned).collect()
 }
 
 /// Docker's defaults, each unless its opposite was asked for, then what was asked for.

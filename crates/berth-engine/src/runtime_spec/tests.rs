@@ -1,7 +1,7 @@
 //! One row per flag: what it adds to the specification, as JSON.
 
 use super::*;
-use crate::spec::{parse_mount, parse_ram, parse_tmpfs, parse_volume};
+use crate::spec::{VolumeFlag, parse_mount, parse_ram, parse_tmpfs, parse_volume};
 use berth_oci::RuntimeConfig;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 fn around() -> Surroundings {
     Surroundings {
         hostname: "abc".to_owned(),
+        volumes: [("data".to_owned(), "/volumes/data".into())].into(),
         etc: vec![EtcFile { source: "/c/hosts".into(), target: "/etc/hosts".into() }],
         ..Surroundings::default()
     }
@@ -17,6 +18,7 @@ fn around() -> Surroundings {
 fn json(spec: &ContainerSpec, around: &Surroundings) -> Value {
     let image = RuntimeConfig { cmd: Some(vec!["true".to_owned()]), ..RuntimeConfig::default() };
     let checked = spec.clone().checked(4).unwrap();
+    let around = &Surroundings { mounts: checked.mounts.clone(), ..around.clone() };
     let process = Process::new(&image, &checked).unwrap();
     serde_json::to_value(runtime_spec(&process, &checked, around).unwrap()).unwrap()
 }
@@ -116,16 +118,24 @@ fn the_root_and_the_names() {
 fn mounts() {
     let with = |mount: Mount| ContainerSpec { mounts: vec![mount], ..base() };
     use crate::spec::Mount;
-    let volume = |text: &str| with(parse_volume(text, Path::new("/")).unwrap());
+    let bound = |text: &str| match parse_volume(text, Path::new("/")).unwrap() {
+        VolumeFlag::Mount(mount) => mount,
+        VolumeFlag::Anonymous(_) => unreachable!("it has a source"),
+    };
+    let volume = |text: &str| with(bound(text));
+    let flag = |text: &str| with(parse_mount(text).unwrap().resolve(Path::new("/")).unwrap());
     for (spec, target, options) in [
         (volume("/a:/b"), "/b", json!(["rbind", "rprivate"])),
         (volume("/a:/b:ro"), "/b", json!(["rbind", "rro", "rprivate"])),
         (volume("/a:/b:rshared"), "/b", json!(["rbind", "rshared"])),
+        (flag("type=bind,src=/a,dst=/b,ro,bind-nonrecursive"), "/b", json!(["bind", "ro", "rprivate"])),
         (
-            with(parse_mount("type=bind,src=/a,dst=/b,ro,bind-nonrecursive").unwrap()),
+            flag("type=bind,src=/a,dst=/b,ro,bind-recursive=writable"),
             "/b",
-            json!(["bind", "ro", "rprivate"]),
+            json!(["rbind", "ro", "rprivate"]),
         ),
+        (volume("data:/b"), "/b", json!(["rbind", "rprivate"])),
+        (volume("data:/b:ro"), "/b", json!(["rbind", "rro", "rprivate"])),
         (with(parse_tmpfs("/t").unwrap()), "/t", json!(["noexec", "nosuid", "nodev", "rprivate"])),
         (
             with(parse_tmpfs("/t:exec,size=1m").unwrap()),
@@ -147,10 +157,7 @@ fn mounts() {
     ] {
         assert_eq!(mount_at(&spec, target)["options"], options, "{target}");
     }
-    let deep = ContainerSpec {
-        mounts: ["/a:/x/y/z", "/a:/x", "/a:/x/y"].map(|v| parse_volume(v, Path::new("/")).unwrap()).into(),
-        ..base()
-    };
+    let deep = ContainerSpec { mounts: ["/a:/x/y/z", "/a:/x", "/a:/x/y"].map(bound).into(), ..base() };
     let whole = json(&deep, &around());
     let order: Vec<_> =
         whole["mounts"].as_array().unwrap()[7..].iter().map(|m| m["destination"].clone()).collect();

@@ -18,7 +18,11 @@ mod size;
 pub use env::{EnvVar, parse_env_file};
 pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
 pub use log::LogSpec;
-pub use mount::{Bind, Mount, Propagation, Tmpfs, parse_mount, parse_tmpfs, parse_volume};
+pub(crate) use mount::clean;
+pub use mount::{
+    Below, Bind, Flag, Mount, MountFlag, Propagation, Tmpfs, Volume, VolumeFlag, VolumesFrom, parse_mount,
+    parse_tmpfs, parse_volume, volume_name,
+};
 pub use name::ContainerName;
 pub use network::{
     Dns, ExposedPort, ExtraHost, NetworkMode, parse_dns_search, parse_dns_server, parse_expose,
@@ -77,6 +81,12 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<i64>,
     /// What it sees of the host's files.
     pub mounts: Vec<Mount>,
+    /// Where it has volumes that nobody names, unless something else is there.
+    pub volumes: BTreeSet<PathBuf>,
+    /// Containers whose mounts it sees, too.
+    pub volumes_from: Vec<VolumesFrom>,
+    /// Who looks after volumes that have to be made.
+    pub volume_driver: Option<String>,
     /// Whether its root is read-only.
     pub read_only: bool,
     /// Bytes of `/dev/shm`.
@@ -183,7 +193,10 @@ mod tests {
 
     #[test]
     fn parts_must_fit_together() {
-        let bind = |target: &str| parse_volume(&format!("/a:{target}"), Path::new("/")).unwrap();
+        let bind = |target: &str| match parse_volume(&format!("/a:{target}"), Path::new("/")).unwrap() {
+            VolumeFlag::Mount(mount) => mount,
+            VolumeFlag::Anonymous(_) => unreachable!("it has a source"),
+        };
         let base = ContainerSpec::default;
         for (spec, expected) in [
             (base(), "fine"),
@@ -216,7 +229,11 @@ mod tests {
             env: vec!["A=1".parse().unwrap(), "B".parse().unwrap()],
             cap_add: vec!["ALL".parse().unwrap(), "bpf".parse().unwrap()],
             stop_signal: Some("QUIT".parse().unwrap()),
-            mounts: vec![parse_tmpfs("/t:ro").unwrap(), parse_mount("type=bind,src=/a,dst=/b").unwrap()],
+            mounts: ["type=tmpfs,dst=/t,ro", "type=bind,src=/a,dst=/b", "src=data,dst=/c"]
+                .map(|text| parse_mount(text).unwrap().resolve(Path::new("/")).unwrap())
+                .into(),
+            volumes: ["/v".into()].into(),
+            volumes_from: vec!["web:ro".parse().unwrap()],
             expose: parse_expose("80-81/udp").unwrap().into_iter().collect(),
             ports: PortMapping::parse("127.0.0.1:8080:80").unwrap(),
             seccomp: Seccomp::Profile("{}".to_owned()),

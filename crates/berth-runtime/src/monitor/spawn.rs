@@ -29,7 +29,11 @@ impl Monitor {
         let none = LinuxResources::default();
         let resources = linux.resources().as_ref().unwrap_or(&none);
         let plan = CgroupPlan::new(&layout, &self.bundle.cgroup_parent, &self.bundle.id, resources)?;
-        let mounts = spec.mounts().iter().flatten().map(MountPlan::new).collect::<Result<Vec<_>>>()?;
+        let planned =
+            spec.mounts().iter().flatten().map(|mount| {
+                Ok(MountPlan::new(mount)?.with_part(self.bundle.parts.get(mount.destination())))
+            });
+        let mounts = planned.collect::<Result<Vec<_>>>()?;
         self.filter = filter(&spec, self.bundle.seccomp)?;
         // Written down first: whatever happens from here on, somebody can clear it away.
         self.cgroup = Cgroup::of(&plan);

@@ -5,7 +5,7 @@ use super::plan::{Kind, MountPlan};
 use crate::cgroup::{Hierarchy, Version};
 use berth_oci::{Context, Error, Result};
 use berth_sys::mount::{Attributes, set_attributes};
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -27,7 +27,13 @@ pub(crate) struct CgroupMounts {
 pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, cgroups: &CgroupMounts) -> Result<()> {
     let what = || format!("cannot mount on `{}`", plan.target.display());
     match &plan.kind {
-        Kind::Bind { source, recursive } => bind(root, plan, source, *recursive).context(what),
+        Kind::Bind { source, part, recursive } => {
+            let tree = match part {
+                Some(part) => clone_part(source, part, *recursive),
+                None => clone_tree(source, *recursive),
+            };
+            bind(root, plan, tree.context(|| format!("cannot bind `{}`", source.display()))).context(what)
+        }
         Kind::New { name, source, options } => {
             new(root, plan, name, source.as_deref(), options).context(what)
         }
@@ -35,8 +41,8 @@ pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, cgroups: &CgroupMoun
     }
 }
 
-fn bind(root: BorrowedFd<'_>, plan: &MountPlan, source: &Path, recursive: bool) -> Result<()> {
-    let tree = clone_tree(source, recursive).context(|| format!("cannot bind `{}`", source.display()))?;
+fn bind(root: BorrowedFd<'_>, plan: &MountPlan, tree: Result<OwnedFd>) -> Result<()> {
+    let tree = tree?;
     let missing = missing_for(&tree)?;
     finish(&tree, plan)?;
     attach(&tree, &in_root::locate_or_make(root, &plan.target, missing)?)
@@ -47,6 +53,15 @@ pub(super) fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     Ok(open_tree(CWD, source, flags).map_err(io::Error::from)?)
+}
+
+/// A copy of the mount at a path inside a directory of the host.
+fn clone_part(source: &Path, part: &Path, recursive: bool) -> Result<OwnedFd> {
+    let source = rustix::fs::open(source, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io::Error::from)?;
+    let part = in_root::locate(&source, part)
+        .context(|| format!("cannot access path `{}` in it", part.display()))?;
+    clone_at(&part, recursive)
 }
 
 /// A copy of the mount that a descriptor is at.

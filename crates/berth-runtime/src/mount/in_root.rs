@@ -9,31 +9,45 @@ use std::path::{Component, Path, PathBuf};
 
 /// What to make when it is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub enum Missing {
+    /// A directory.
     Directory,
+    /// An empty file.
     File,
 }
 
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 /// Opens a path inside `root` as a mere location (`O_PATH`).
-pub(crate) fn locate(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// It is not there, or may not be entered.
+pub fn locate(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
 }
 
 /// The same, where no component may be a link: for the kernel's own file systems, which must be where they say.
-pub(crate) fn locate_exactly(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// As [`locate`], and where a component is a link.
+pub fn locate_exactly(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     let resolve = INSIDE | ResolveFlags::NO_SYMLINKS;
     Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
 /// Opens a path inside `root` for use.
-pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// As [`locate`], and what the flags forbid.
+pub fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
 }
 
 /// [`locate`], making what is missing on the way, as root and with docker's modes.
-pub(crate) fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<OwnedFd> {
+///
+/// # Errors
+/// It cannot be made or opened.
+pub fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<OwnedFd> {
     let root = root.as_fd();
     match locate(root, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -57,7 +71,10 @@ pub(crate) fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> 
 }
 
 /// Makes a directory and those above it; answers the last one.
-pub(crate) fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+///
+/// # Errors
+/// One cannot be made.
+pub fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let root = root.as_fd();
     let mut current = locate(root, Path::new("/")).context(|| cannot_open(path))?;
     let mut so_far = PathBuf::from("/");

@@ -6,7 +6,7 @@
 mod act;
 mod devices;
 mod hide;
-pub(crate) mod in_root;
+pub mod in_root;
 mod plan;
 mod rootfs;
 
@@ -14,4 +14,5 @@ pub(crate) use act::{CgroupMounts, make, mount};
 pub(crate) use devices::{console, devices, open_terminal};
 pub(crate) use hide::{hide, make_read_only};
 pub(crate) use plan::MountPlan;
+pub use rootfs::open_root;
 pub(crate) use rootfs::{enter, mount_rootfs, root_read_only};

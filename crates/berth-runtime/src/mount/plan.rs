@@ -22,7 +22,7 @@ pub(crate) struct MountPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A file or directory of the host.
-    Bind { source: PathBuf, recursive: bool },
+    Bind { source: PathBuf, part: Option<PathBuf>, recursive: bool },
     /// A new instance of a file system.
     New { name: String, source: Option<String>, options: Vec<(String, Option<String>)> },
     /// The container's own cgroups.
@@ -104,6 +104,14 @@ impl MountPlan {
         Ok(plan)
     }
 
+    /// The same, but of a bind's source only this part is seen.
+    pub(crate) fn with_part(mut self, wanted: Option<&PathBuf>) -> Self {
+        if let Kind::Bind { part, .. } = &mut self.kind {
+            *part = wanted.cloned();
+        }
+        self
+    }
+
     fn option(&mut self, option: &str) -> Result<()> {
         if let Some(Word(set, clear)) = word(option) {
             self.attributes.set = self.attributes.set & !clear & !set | set;
@@ -136,7 +144,9 @@ fn kind(mount: &Mount, name: &str, bind: bool, recursive: bool) -> Result<Kind> 
     let source = mount.source().as_ref();
     match (bind, name) {
         (true, _) => match source {
-            Some(source) if source.is_absolute() => Ok(Kind::Bind { source: source.clone(), recursive }),
+            Some(source) if source.is_absolute() => {
+                Ok(Kind::Bind { source: source.clone(), part: None, recursive })
+            }
             _ => Err(Error::invalid(format!(
                 "the bind mount on `{}` needs an absolute source",
                 mount.destination().display()
@@ -186,7 +196,7 @@ mod tests {
         let options = vec![("size".into(), Some("64k".into())), ("noswap".into(), None)];
         assert_eq!(tmpfs.kind, Kind::New { name: "tmpfs".into(), source: Some("/s".into()), options });
         let bind = plan("none", &["rbind", "rshared", "rro"]).unwrap();
-        assert_eq!(bind.kind, Kind::Bind { source: "/s".into(), recursive: true });
+        assert_eq!(bind.kind, Kind::Bind { source: "/s".into(), part: None, recursive: true });
         assert_eq!(bind.propagation, libc::MS_SHARED | libc::MS_REC);
         assert!(bind.read_only_recursive);
         assert!(plan("bind", &["size=1"]).is_err());

@@ -39,6 +39,19 @@ pub(crate) fn mount_rootfs(rootfs: &RootfsMount, target: &Path) -> Result<OwnedF
     in_root::locate(&mount, Path::new("/")).context(|| "cannot open the container's root")
 }
 
+/// The root as a mount that is nowhere: whoever has the descriptor can walk it, and it goes with that.
+///
+/// # Errors
+/// The layers cannot be mounted.
+pub fn open_root(rootfs: &RootfsMount) -> Result<OwnedFd> {
+    match rootfs {
+        RootfsMount::Overlay { lowers, upper, work } => {
+            overlay(lowers, upper, work).context(|| "cannot mount the container's layers")
+        }
+        RootfsMount::Directory { path } => clone_tree(path, true).at(path),
+    }
+}
+
 /// Layers one by one, so that neither their number nor the length or the characters of their paths matter.
 fn overlay(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
     let instance = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from)?;

@@ -153,6 +153,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         run_dir: dir.join("run"),
         exe: exe.into(),
         spec: spec(arguments),
+        parts: Default::default(),
         rootfs: RootfsMount::Overlay {
             lowers: vec![lower.into()],
             upper: dir.join("upper"),

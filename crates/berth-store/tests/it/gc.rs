@@ -44,7 +44,8 @@ fn what_a_container_uses_outlives_its_image() {
     let sample = Sample::image(&["one"]);
     pull(&store, &sample, "app").unwrap();
     let target = sample.target();
-    let container = NewContainer { id: "abc1", name: "web", image: Some((target, target)), document: "{}" };
+    let container =
+        NewContainer { id: "abc1", name: "web", image: Some((target, target)), document: "{}", volumes: &[] };
     store.add_container(&container).unwrap();
     assert!(store.image(target).unwrap().last_used.is_some());
     assert_eq!(store.containers_of(target).unwrap().len(), 1);
@@ -118,8 +119,13 @@ fn usage_adds_up_to_what_the_disk_says() {
     let (one, two) = (Sample::image(&[&shared, "one"]), Sample::image(&[&shared, "two"]));
     pull(&store, &one, "one").unwrap();
     pull(&store, &two, "two").unwrap();
-    let container =
-        NewContainer { id: "abc1", name: "web", image: Some((one.target(), one.target())), document: "{}" };
+    let container = NewContainer {
+        id: "abc1",
+        name: "web",
+        image: Some((one.target(), one.target())),
+        document: "{}",
+        volumes: &[],
+    };
     store.add_container(&container).unwrap();
     std::fs::write(store.container_dir("abc1").join("log"), noise(50_000, 2)).unwrap();
     let usage = store.disk_usage().unwrap();

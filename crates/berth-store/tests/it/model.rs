@@ -42,7 +42,13 @@ fn step(store: &Store, random: u64) -> berth_oci::Result<()> {
             let image = store.resolve(&name)?;
             let id = format!("{random:016x}");
             let target = &image.target;
-            let new = NewContainer { id: &id, name: &id, image: Some((target, target)), document: "{}" };
+            let new = NewContainer {
+                id: &id,
+                name: &id,
+                image: Some((target, target)),
+                document: "{}",
+                volumes: &[],
+            };
             store.add_container(&new)?;
             store.platform_image(target, None).expect("a container keeps its image");
             store.remove_container(&id).map(drop)

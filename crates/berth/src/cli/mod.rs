@@ -13,6 +13,7 @@ mod object;
 mod registry;
 mod system;
 mod usage;
+mod volume;
 
 pub(crate) use context::Context;
 
@@ -113,7 +114,7 @@ enum Command {
     Image(image::Command),
     /// List images
     Images(image::ls::Args),
-    /// Return low-level information on containers and images
+    /// Return low-level information on containers, images and volumes
     Inspect(object::Args),
     /// Kill one or more running containers
     Kill(container::KillArgs),
@@ -145,6 +146,9 @@ enum Command {
     Unpause(container::UnpauseArgs),
     /// Show the version of berth
     Version(system::version::Args),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
     /// Block until one or more containers stop, then print their exit codes
     Wait(container::WaitArgs),
     /// Manage berth
@@ -213,6 +217,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Tag(args) => args.run(context),
         Command::Unpause(args) => args.run(context),
         Command::Version(args) => args.run(context),
+        Command::Volume(command) => command.run(context),
         Command::Wait(args) => args.run(context),
         Command::System(command) => command.run(context),
     }

@@ -5,7 +5,7 @@ use crate::exit::{Failure, Outcome};
 use crate::settings::Persona;
 use berth_oci::{Error, Kind, Result};
 
-/// Return low-level information on containers and images.
+/// Return low-level information on containers, images and volumes.
 #[derive(clap::Args)]
 #[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Display total file sizes if the type is container
     #[arg(short, long)]
     size: bool,
-    /// Only inspect objects of the given type: container or image
+    /// Only inspect objects of the given type: container, image or volume
     #[arg(long = "type", value_name = "string")]
     kind: Option<String>,
     /// Names or ids
@@ -23,29 +23,28 @@ pub(crate) struct Args {
     names: Vec<String>,
 }
 
+/// What may be asked for; nothing is whatever the name means.
+const KINDS: [&str; 4] = ["", "container", "image", "volume"];
+
 impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        let (containers, images) = match self.kind.as_deref() {
-            None | Some("") => (true, true),
-            Some("container") => (true, false),
-            Some("image") => (false, true),
-            Some(other) => {
-                return Err(Failure::client(
-                    Error::invalid(format!(
-                        "unknown type: {other:?}: must be one of \"container\", \"image\""
-                    ))
-                    .hint("networks and volumes of your own are not supported yet"),
-                ));
-            }
-        };
         let get = |name: &str| -> Result<serde_json::Value, Failure> {
-            match (containers, images) {
-                (true, false) => Ok(container::inspect_container(context, name, self.size)?),
-                (false, _) => Ok(image_document(context, name)?),
-                (true, true) => any(context, name, self.size),
+            match self.kind.as_deref() {
+                None | Some("") => any(context, name, self.size),
+                Some("container") => Ok(container::inspect_container(context, name, self.size)?),
+                Some("image") => Ok(image_document(context, name)?),
+                Some(_) => Ok(volume_document(context, name)?),
             }
         };
+        if let Some(other) = self.kind.as_deref().filter(|kind| !KINDS.contains(kind)) {
+            return Err(Failure::client(
+                Error::invalid(format!(
+                    "unknown type: {other:?}: must be one of \"container\", \"image\", \"volume\""
+                ))
+                .hint("networks of your own are not supported yet"),
+            ));
+        }
         inspect::show(context, &self.names, self.format.as_deref(), get)
     }
 }
@@ -62,12 +61,20 @@ fn image_document(context: &Context, name: &str) -> Result<serde_json::Value> {
     Ok(image::inspect::document(&context.engine()?.inspect_image(name, None)?))
 }
 
+fn volume_document(context: &Context, name: &str) -> Result<serde_json::Value> {
+    Ok(super::volume::document(&context.engine()?.volume(name)?))
+}
+
 fn any(context: &Context, name: &str, size: bool) -> Result<serde_json::Value, Failure> {
     match container::inspect_container(context, name, size) {
         Err(error) if error.kind() == Kind::NotFound => {}
         found => return Ok(found?),
     }
-    image_document(context, name).map_err(|error| match error.kind() {
+    match image_document(context, name) {
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {}
+        found => return Ok(found?),
+    }
+    volume_document(context, name).map_err(|error| match error.kind() {
         Kind::NotFound | Kind::Invalid => Failure::client(no_such_object(context.settings.persona, name)),
         _ => error.into(),
     })

@@ -4,10 +4,11 @@
 //! for "none".
 
 use super::describe::address;
+use super::document_mounts;
 use berth_engine::Engine;
 use berth_engine::container::{Container, word};
 use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
-use berth_engine::spec::{Bind, ContainerSpec, Mount, NetworkMode, Seccomp, Tmpfs};
+use berth_engine::spec::{ContainerSpec, Flag, Mount, NetworkMode, Seccomp};
 use berth_oci::{Kind, Result};
 use berth_runtime::Status;
 use berth_runtime::net::{Joined, PortMapping};
@@ -43,7 +44,7 @@ pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> 
         "ExecIDs": null,
         "HostConfig": host_config(spec),
         "GraphDriver": {"Data": null, "Name": "overlayfs"},
-        "Mounts": mounts(spec),
+        "Mounts": document_mounts::actual(engine, container)?,
         "Config": config(container),
         "NetworkSettings": network_settings(container),
     });
@@ -83,20 +84,16 @@ fn list<T: serde::Serialize>(items: &[T]) -> Value {
 fn host_config(spec: &ContainerSpec) -> Value {
     let resources = &spec.resources;
     let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
-    let binds = spec.mounts.iter().filter_map(|mount| match mount {
-        Mount::Bind(bind) if bind.create_source => Some(bind_text(bind)),
-        _ => None,
-    });
     let mut config = json!({
-        "Binds": texts(&mut binds.into_iter()),
+        "Binds": list(&document_mounts::binds(spec)),
         "ContainerIDFile": spec.id_file.as_ref().map_or(String::new(), |path| path.display().to_string()),
         "LogConfig": {"Type": spec.log.driver(), "Config": spec.log.options},
         "NetworkMode": spec.network.to_string(),
         "PortBindings": port_bindings(&spec.ports),
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": spec.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumeDriver": spec.volume_driver.as_deref().unwrap_or_default(),
+        "VolumesFrom": texts(&mut spec.volumes_from.iter().map(ToString::to_string)),
         "ConsoleSize": [0, 0],
         "CapAdd": texts(&mut spec.cap_add.iter().cloned().map(String::from)),
         "CapDrop": texts(&mut spec.cap_drop.iter().cloned().map(String::from)),
@@ -167,18 +164,11 @@ fn host_config(spec: &ContainerSpec) -> Value {
 /// Docker leaves these out where they were not asked for.
 fn optional_host_config(spec: &ContainerSpec) -> Value {
     let mut fields = Map::new();
-    let asked = spec.mounts.iter().filter_map(|mount| match mount {
-        Mount::Bind(bind) if !bind.create_source => Some(json!({
-            "Type": "bind", "Source": bind.source, "Target": bind.target, "ReadOnly": bind.read_only,
-        })),
-        _ => None,
-    });
-    let asked: Vec<Value> = asked.collect();
+    let asked = document_mounts::asked(spec);
     if !asked.is_empty() {
         fields.insert("Mounts".to_owned(), json!(asked));
     }
-    let tmpfs: Map<String, Value> =
-        tmpfs(spec).map(|t| (t.target.display().to_string(), json!(t.options.join(",")))).collect();
+    let tmpfs = document_mounts::tmpfs(spec);
     if !tmpfs.is_empty() {
         fields.insert("Tmpfs".to_owned(), Value::Object(tmpfs));
     }
@@ -191,24 +181,9 @@ fn optional_host_config(spec: &ContainerSpec) -> Value {
     Value::Object(fields)
 }
 
-fn tmpfs(spec: &ContainerSpec) -> impl Iterator<Item = &Tmpfs> {
-    spec.mounts.iter().filter_map(|mount| match mount {
-        Mount::Tmpfs(tmpfs) => Some(tmpfs),
-        Mount::Bind(_) => None,
-    })
-}
-
 fn extend(document: &mut Value, more: Value) {
     if let (Value::Object(document), Value::Object(more)) = (document, more) {
         document.extend(more);
-    }
-}
-
-fn bind_text(bind: &Bind) -> String {
-    let (source, target) = (bind.source.display(), bind.target.display());
-    match bind.mode.as_str() {
-        "" => format!("{source}:{target}"),
-        mode => format!("{source}:{target}:{mode}"),
     }
 }
 
@@ -236,21 +211,6 @@ fn security_options(spec: &ContainerSpec) -> Vec<String> {
     privileges.into_iter().chain(seccomp).collect()
 }
 
-fn mounts(spec: &ContainerSpec) -> Value {
-    let mount = |mount: &Mount| match mount {
-        Mount::Bind(bind) => Some(json!({
-            "Type": "bind",
-            "Source": bind.source,
-            "Destination": bind.target,
-            "Mode": bind.mode,
-            "RW": !bind.read_only,
-            "Propagation": bind.propagation.map_or("rprivate", |propagation| propagation.as_str()),
-        })),
-        Mount::Tmpfs(_) => None,
-    };
-    spec.mounts.iter().filter_map(mount).collect()
-}
-
 fn config(container: &Container) -> Value {
     let document = &container.document;
     let (spec, process) = (&document.spec, &document.process);
@@ -273,7 +233,7 @@ fn config(container: &Container) -> Value {
         "Env": list(&process.env),
         "Cmd": process.cmd,
         "Image": spec.image,
-        "Volumes": null,
+        "Volumes": volumes(container),
         "WorkingDir": process.working_dir,
         "Entrypoint": process.entrypoint,
         "OnBuild": null,
@@ -287,6 +247,18 @@ fn config(container: &Container) -> Value {
         config["StopTimeout"] = json!(timeout);
     }
     config
+}
+
+/// Where there are volumes without a name, by the person's words or the image's.
+fn volumes(container: &Container) -> Value {
+    let spec = &container.document.spec;
+    let image = container.document.mounts.iter().filter_map(|mount| match mount {
+        Mount::Volume(volume) if volume.flag == Flag::Image => Some(&volume.target),
+        _ => None,
+    });
+    let places: Map<String, Value> =
+        spec.volumes.iter().chain(image).map(|place| (place.display().to_string(), json!({}))).collect();
+    if places.is_empty() { Value::Null } else { Value::Object(places) }
 }
 
 fn network_settings(container: &Container) -> Value {

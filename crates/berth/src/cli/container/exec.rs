@@ -1,6 +1,6 @@
 //! `berth exec`: a further process in a running container.
 
-use super::options::read_env;
+use super::read::read_env;
 use super::session::{Ending, Session};
 use crate::cli::Context;
 use crate::console::{self, DetachKeys};

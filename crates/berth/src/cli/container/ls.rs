@@ -209,7 +209,7 @@ static LISTING: Listing<Row> = Listing {
             value: |row| labels_text(&row.container.document.process.labels).into(),
         },
         Column { name: "Mounts", title: "MOUNTS", value: |row| row.mounts().into() },
-        Column { name: "LocalVolumes", title: "LOCAL VOLUMES", value: |_| "0".into() },
+        Column { name: "LocalVolumes", title: "LOCAL VOLUMES", value: |row| row.local_volumes().into() },
         Column {
             name: "Networks",
             title: "NETWORKS",
@@ -254,12 +254,18 @@ impl Row {
     }
 
     fn mounts(&self) -> String {
-        let sources = self.container.document.spec.mounts.iter().filter_map(|mount| match mount {
+        let sources = self.container.document.mounts.iter().filter_map(|mount| match mount {
             Mount::Bind(bind) => Some(bind.source.display().to_string()),
+            Mount::Volume(volume) => volume.name.clone(),
             Mount::Tmpfs(_) => None,
         });
         let shown = sources.map(|source| if self.no_trunc { source } else { ellipsis(&source, 15) });
         shown.collect::<Vec<_>>().join(",")
+    }
+
+    fn local_volumes(&self) -> String {
+        let is_volume = |mount: &&Mount| matches!(mount, Mount::Volume(_));
+        self.container.document.mounts.iter().filter(is_volume).count().to_string()
     }
 
     fn platform(&self) -> Value {

@@ -2,14 +2,17 @@
 //!
 //! Invariant: every flag here does its work; what docker has and we have not is unknown, or refused by name.
 
+use super::read::{
+    last_of_each, parse_platform, parse_pull, read_capabilities, read_env, read_exposed, read_labels,
+    read_ports, read_profile,
+};
 use crate::exit::{ClientSide, Failure};
 use berth_engine::spec::{
-    self, Capability, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount,
-    NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit,
+    self, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount, MountFlag,
+    NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit, VolumeFlag, VolumesFrom,
 };
-use berth_oci::{Context as _, Error, Platform, Reference, Result};
-use berth_runtime::net::PortMapping;
-use std::collections::BTreeMap;
+use berth_oci::{Error, Reference, Result};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -112,7 +115,7 @@ pub(crate) struct ContainerOptions {
     memory_swap: Option<i64>,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "mount", value_parser = spec::parse_mount)]
-    mount: Vec<Mount>,
+    mount: Vec<MountFlag>,
     /// Assign a name to the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
@@ -179,9 +182,15 @@ pub(crate) struct ContainerOptions {
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]
     user: Option<String>,
-    /// Bind mount a directory or file of the host
+    /// Bind mount a volume
     #[arg(short, long, value_name = "list")]
     volume: Vec<String>,
+    /// Optional volume driver for the container
+    #[arg(long, value_name = "string")]
+    volume_driver: Option<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long, value_name = "list")]
+    volumes_from: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "string")]
     workdir: Option<String>,
@@ -246,7 +255,9 @@ impl ContainerOptions {
     pub(crate) fn read(self, attached: Streams, caller: &Caller<'_>) -> std::result::Result<Read, Failure> {
         let pull = parse_pull(&self.pull).client()?;
         self.refuse_restart().client()?;
-        let mounts = self.mounts(caller.directory)?;
+        let (mounts, volumes) = self.mounts(caller.directory)?;
+        let volumes_from =
+            self.volumes_from.iter().map(|text| text.parse()).collect::<Result<Vec<VolumesFrom>>>()?;
         let security = self.security()?;
         let mut words = self.words.into_iter();
         let image = words.next().expect("clap wants one at least");
@@ -277,6 +288,9 @@ impl ContainerOptions {
             stop_signal: self.stop_signal.as_deref().map(str::parse::<Signal>).transpose()?,
             stop_timeout: self.stop_timeout,
             mounts,
+            volumes,
+            volumes_from,
+            volume_driver: self.volume_driver,
             read_only: self.read_only,
             shm_size: self.shm_size,
             network: self.network.as_deref().unwrap_or_default().parse::<NetworkMode>()?,
@@ -325,10 +339,25 @@ impl ContainerOptions {
         }
     }
 
-    fn mounts(&self, directory: &Path) -> Result<Vec<Mount>> {
-        let volumes = self.volume.iter().map(|text| spec::parse_volume(text, directory));
-        let tmpfs = self.tmpfs.iter().map(|text| spec::parse_tmpfs(text));
-        let given = volumes.chain(tmpfs).collect::<Result<Vec<_>>>()?.into_iter().chain(self.mount.clone());
+    /// The mounts, and the places of volumes without a name.
+    fn mounts(&self, directory: &Path) -> Result<(Vec<Mount>, BTreeSet<PathBuf>)> {
+        let mut given = Vec::new();
+        let mut anonymous = BTreeSet::new();
+        for text in &self.volume {
+            match spec::parse_volume(text, directory)? {
+                VolumeFlag::Mount(mut mount) => {
+                    if let Mount::Volume(volume) = &mut mount {
+                        volume.driver.clone_from(&self.volume_driver);
+                    }
+                    given.push(mount);
+                }
+                VolumeFlag::Anonymous(target) => {
+                    anonymous.insert(target);
+                }
+            }
+        }
+        given.extend(self.tmpfs.iter().map(|text| spec::parse_tmpfs(text)).collect::<Result<Vec<_>>>()?);
+        given.extend(self.mount.iter().map(|flag| flag.resolve(directory)).collect::<Result<Vec<_>>>()?);
         // The same word twice says nothing new, to docker and to us.
         let mut mounts: Vec<Mount> = Vec::new();
         for mount in given {
@@ -336,7 +365,7 @@ impl ContainerOptions {
                 mounts.push(mount);
             }
         }
-        Ok(mounts)
+        Ok((mounts, anonymous))
     }
 
     fn security(&self) -> std::result::Result<Security, Failure> {
@@ -362,92 +391,4 @@ struct Security {
     no_new_privileges: bool,
     seccomp: Seccomp,
     unmask: bool,
-}
-
-fn parse_pull(text: &str) -> Result<PullPolicy> {
-    match text {
-        "always" => Ok(PullPolicy::Always),
-        "missing" | "" => Ok(PullPolicy::Missing),
-        "never" => Ok(PullPolicy::Never),
-        _ => Err(Error::invalid(format!(
-            "invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""
-        ))),
-    }
-}
-
-fn parse_platform(text: &str) -> Result<Platform> {
-    text.parse().map_err(|error: Error| Error::invalid(format!("error parsing specified platform: {error}")))
-}
-
-fn read_profile(path: &Path) -> Result<String> {
-    let failed = |error: std::io::Error| {
-        let why = Error::from(error);
-        let path = path.display();
-        Error::invalid(format!("opening seccomp profile ({path}) failed: open {path}: {why}"))
-    };
-    std::fs::read_to_string(path).map_err(failed)
-}
-
-/// Docker's way to say that a file cannot be opened.
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
-        let error = Error::from(error);
-        Error::new(error.kind(), format!("open {}: {error}", path.display()))
-    })
-}
-
-/// Files first, so that `-e` wins; a variable without a value takes the caller's.
-pub(super) fn read_env(
-    given: Vec<EnvVar>,
-    files: &[PathBuf],
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<EnvVar>> {
-    let mut env = Vec::new();
-    for path in files {
-        let read = spec::parse_env_file(&read_file(path)?, variable);
-        env.extend(read.context(|| format!("invalid env file ({})", path.display()))?);
-    }
-    env.extend(given.into_iter().map(|variable_given| variable_given.or_from(variable)));
-    Ok(env)
-}
-
-fn read_labels(given: Vec<(String, String)>, files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
-    let mut labels = BTreeMap::new();
-    for path in files {
-        let read = spec::parse_label_file(&read_file(path)?);
-        labels.extend(read.context(|| format!("invalid label file ({})", path.display()))?);
-    }
-    labels.extend(given);
-    Ok(labels)
-}
-
-fn read_ports(texts: &[String]) -> Result<Vec<PortMapping>> {
-    let mut ports = Vec::new();
-    for text in texts {
-        ports.extend(PortMapping::parse(text)?);
-    }
-    Ok(ports)
-}
-
-fn read_exposed(texts: &[String]) -> Result<std::collections::BTreeSet<spec::ExposedPort>> {
-    let mut ports = std::collections::BTreeSet::new();
-    for text in texts {
-        ports.extend(spec::parse_expose(text)?);
-    }
-    Ok(ports)
-}
-
-fn read_capabilities(field: &str, texts: &[String]) -> Result<Vec<Capability>> {
-    let read = |text: &String| text.parse::<Capability>().context(|| format!("invalid {field}"));
-    texts.iter().map(read).collect()
-}
-
-/// The last word about a limit counts.
-fn last_of_each(given: Vec<Ulimit>) -> Vec<Ulimit> {
-    let mut limits: Vec<Ulimit> = Vec::new();
-    for limit in given {
-        limits.retain(|earlier| earlier.name != limit.name);
-        limits.push(limit);
-    }
-    limits
 }

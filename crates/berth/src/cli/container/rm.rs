@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
-    /// Remove anonymous volumes associated with the container (berth makes none)
+    /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
     /// The containers
@@ -25,7 +25,7 @@ impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
-        let options = RemoveOptions { force: self.force };
+        let options = RemoveOptions { force: self.force, volumes: self.volumes };
         if !self.force {
             return each(context, &self.containers, |name| engine.remove(name, options));
         }

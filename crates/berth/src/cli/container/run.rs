@@ -174,7 +174,7 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
     match session.run(&mut launch.connection, &signals)? {
         Ending::Exited(exit) => {
             if rm {
-                engine.remove(&id, RemoveOptions::default())?;
+                engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() })?;
                 // If the monitor has gone by itself there is nobody to tell.
                 let _ = launch.connection.cleaned();
             }
@@ -187,7 +187,7 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
             let code = engine.wait(&id)?;
             let error = engine.container(&id)?.state.and_then(|state| state.error);
             if rm {
-                engine.remove(&id, RemoveOptions::default())?;
+                engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() })?;
             }
             if let Some(error) = error {
                 terminal::complain(format!("{}: {error}", context.settings.persona.program()));
@@ -209,7 +209,7 @@ fn not_started(engine: &Engine, container: &Container, rm: bool, error: Error) -
     let code = berth_runtime::exit_code(&error);
     if rm {
         // The reason why it did not start is what the user wants to read, not this.
-        if let Err(also) = engine.remove(&container.id, RemoveOptions { force: true }) {
+        if let Err(also) = engine.remove(&container.id, RemoveOptions { force: true, volumes: true }) {
             terminal::complain(format!("cannot remove container {}: {also}", container.short_id()));
         }
     }

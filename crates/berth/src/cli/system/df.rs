@@ -66,7 +66,7 @@ impl Args {
                 let rows = vec![
                     row("Images", usage.image_total()),
                     row("Containers", usage.container_total()),
-                    row("Local Volumes", UsageTotal::default()),
+                    row("Local Volumes", usage.volume_total()),
                     row("Build Cache", UsageTotal::default()),
                 ];
                 LISTING.render(rows, &Style::new(self.format.as_deref(), TABLE)).client()?
@@ -87,7 +87,7 @@ fn detailed(usage: &Usage) -> berth_oci::Result<String> {
     let now = Timestamp::now();
     let mut text = format!("Images space usage:\n\n{}", images(usage, now));
     text += &format!("\nContainers space usage:\n\n{}", containers(usage, now));
-    text += "\nLocal Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\n";
+    text += &format!("\nLocal Volumes space usage:\n\n{}", volumes(usage));
     text += "\nBuild cache usage: 0B\n\n";
     text += "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n";
     text += &format!("\nOn the disk:\n\n{}", ledger(usage));
@@ -139,6 +139,16 @@ fn containers(usage: &Usage, now: Timestamp) -> String {
     crate::format::table::aligned(&text)
 }
 
+fn volumes(usage: &Usage) -> String {
+    let sizes: HashMap<&str, u64> = usage.disk.volumes.iter().map(|v| (v.name.as_str(), v.bytes)).collect();
+    let mut text = "VOLUME NAME\tLINKS\tSIZE\n".to_owned();
+    for volume in &usage.volumes {
+        let size = sizes.get(volume.name.as_str()).copied().unwrap_or(0);
+        text += &format!("{}\t{}\t{}\n", volume.name, volume.users.len(), human::size(size));
+    }
+    crate::format::table::aligned(&text)
+}
+
 fn image_of(container: &ContainerRecord, usage: &Usage) -> String {
     let Some(target) = &container.image else { return String::new() };
     let named =
@@ -150,12 +160,14 @@ fn image_of(container: &ContainerRecord, usage: &Usage) -> String {
 fn ledger(usage: &Usage) -> String {
     let disk = &usage.disk;
     let containers = disk.containers.iter().map(|container| container.bytes).sum();
+    let volumes = disk.volumes.iter().map(|volume| volume.bytes).sum();
     let mut text = "WHAT\tSIZE\tBYTES\n".to_owned();
     for (what, bytes) in [
         ("Layers", disk.layers),
         ("Manifests, configs, kept blobs", disk.blobs),
         ("Unfinished downloads", disk.partials),
         ("Containers", containers),
+        ("Volumes", volumes),
         ("Temporary", disk.temporary),
         ("Database and directories", disk.overhead),
         ("Total", disk.total()),

@@ -1,11 +1,12 @@
-//! `berth system prune`: stopped containers, then the images that nobody uses without them.
+//! `berth system prune`: stopped containers, then the volumes and images that nobody uses without them.
 
 use crate::cli::Context;
 use crate::cli::image::prune::{lines, total};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::filters::{self, Filter, Filters};
 use crate::terminal;
-use berth_engine::{ImageFilter, PruneOptions};
+use berth_engine::{Engine, ImageFilter, LabelFilter, PruneOptions};
+use berth_oci::{Error, Result};
 use jiff::Timestamp;
 
 /// Remove unused data.
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
+    /// Prune anonymous volumes
+    #[arg(long)]
+    volumes: bool,
 }
 
 impl Args {
@@ -31,6 +35,11 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let filters = Filters::new(&self.filter, &["label", "label!", "until"])?;
         let (labels, until) = (filters::labels(&filters), filters.moment("until", Timestamp::now())?);
+        if self.volumes && until.is_some() {
+            return Err(Failure::client(Error::invalid(
+                "ERROR: The \"until\" filter is not supported with \"--volumes\"",
+            )));
+        }
         if !self.force && !self.dry_run && !terminal::confirm(&self.question())? {
             return Ok(Exit::SUCCESS);
         }
@@ -51,12 +60,37 @@ impl Args {
             let heading = if self.dry_run { "Containers to delete:" } else { "Deleted Containers:" };
             text += &format!("{heading}\n{}\n\n", containers.join("\n"));
         }
+        let (volumes, volume_bytes) = self.prune_volumes(engine, &labels, &containers)?;
+        if !volumes.is_empty() {
+            let heading = if self.dry_run { "Volumes to delete:" } else { "Deleted Volumes:" };
+            text += &format!("{heading}\n{}\n\n", volumes.join("\n"));
+        }
         let listed = lines(&images, self.dry_run);
         if !listed.is_empty() {
             text += &format!("{listed}\n");
         }
-        terminal::print(text + &total(bytes + images.bytes, self.dry_run))?;
+        terminal::print(text + &total(bytes + volume_bytes + images.bytes, self.dry_run))?;
         Ok(Exit::SUCCESS)
+    }
+
+    /// Those that nobody named, if they were asked for; `gone` are the containers that go before.
+    fn prune_volumes(
+        &self,
+        engine: &Engine,
+        labels: &LabelFilter,
+        gone: &[String],
+    ) -> Result<(Vec<String>, u64)> {
+        match (self.volumes, self.dry_run) {
+            (false, _) => Ok((Vec::new(), 0)),
+            (true, false) => engine.prune_volumes(false, labels),
+            (true, true) => {
+                let volumes = engine.prunable_volumes(false, labels, gone)?;
+                let names: Vec<String> = volumes.into_iter().map(|volume| volume.name).collect();
+                let sizes = names.iter().map(|name| engine.store()?.volume_bytes(name));
+                let bytes = sizes.sum::<Result<u64>>()?;
+                Ok((names, bytes))
+            }
+        }
     }
 
     /// Docker's question, about what there is here.
@@ -65,8 +99,12 @@ impl Args {
             true => "all images without at least one container associated to them",
             false => "all dangling images",
         };
+        let volumes = match self.volumes {
+            true => "  - all anonymous volumes not used by at least one container\n",
+            false => "",
+        };
         format!(
-            "WARNING! This will remove:\n  - all stopped containers\n  - {images}\n\n\
+            "WARNING! This will remove:\n  - all stopped containers\n{volumes}  - {images}\n\n\
              Are you sure you want to continue?"
         )
     }

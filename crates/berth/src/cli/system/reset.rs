@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 
-/// Remove every container, image and network of this root.
+/// Remove every container, volume, image and network of this root.
 #[derive(clap::Args)]
 #[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
@@ -18,14 +18,17 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let root = context.settings.root.display();
         let question = format!(
-            "WARNING! This will remove all containers, running ones too, all images and the network of `{root}`.\n\
+            "WARNING! This will remove all containers, running ones too, all volumes, all images and the network of `{root}`.\n\
              Are you sure you want to continue?"
         );
         if !self.force && !terminal::confirm(&question)? {
             return Ok(Exit::SUCCESS);
         }
         let reset = context.engine()?.reset()?;
-        terminal::line(format!("Removed {} containers and {} images", reset.containers, reset.images))?;
+        terminal::line(format!(
+            "Removed {} containers, {} volumes and {} images",
+            reset.containers, reset.volumes, reset.images
+        ))?;
         Ok(Exit::SUCCESS)
     }
 }
