@@ -3,7 +3,7 @@
 //! Invariant: what uses something goes before it, so that a reset which was broken off can be repeated.
 
 use crate::container::RemoveOptions;
-use crate::{Engine, LabelFilter};
+use crate::{Engine, VolumeFilter};
 use berth_oci::{Kind, Result};
 use berth_runtime::net::{self, DEFAULT, NetworkOptions};
 use berth_store::GcOptions;
@@ -34,7 +34,8 @@ impl Engine {
                 _ => {}
             }
         }
-        let (volumes, _) = self.prune_volumes(true, &LabelFilter::default())?;
+        let volumes = self.volumes(&VolumeFilter::default())?;
+        volumes.iter().try_for_each(|volume| self.remove_volume(&volume.name))?;
         self.remove_network()?;
         berth_runtime::remove_parent(&self.cgroup_parent())?;
         let targets: Vec<_> = store.images()?.into_iter().map(|image| image.target).collect();

@@ -211,7 +211,11 @@ impl Engine {
         let mut volumes =
             self.volumes(&VolumeFilter { labels: labels.clone(), ..VolumeFilter::default() })?;
         volumes.retain(|volume| {
-            (all || volume.document.anonymous) && volume.users.iter().all(|user| without.contains(user))
+            // What lies on another file system may matter to others, as docker thinks, too.
+            let is_ours = volume.document.options.is_empty();
+            is_ours
+                && (all || volume.document.anonymous)
+                && volume.users.iter().all(|user| without.contains(user))
         });
         Ok(volumes)
     }

@@ -9,4 +9,5 @@ mod readme;
 mod registries;
 mod resume;
 mod support;
+mod volumes;
 mod words;

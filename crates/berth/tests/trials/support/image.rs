@@ -97,17 +97,23 @@ fn tars(names: &[String], size: usize) -> Vec<Vec<u8>> {
 
 /// An image with a busybox that needs no libraries; `None` where this machine has none.
 pub(crate) fn busybox(command: &[&str]) -> Option<Image> {
-    let program = std::fs::read("/bin/busybox").ok()?;
-    let is_static = !wants_an_interpreter(&program);
-    is_static.then(|| {
-        let mut tar = Tar::default();
-        tar.directory("bin");
-        tar.file("bin/busybox", 0o755, &program);
-        for name in ["sh", "true", "cat", "echo"] {
-            tar.link(&format!("bin/{name}"), "busybox");
-        }
-        Image::of(&[tar.finish()], command)
-    })
+    Some(Image::of(&[busybox_tar()?.finish()], command))
+}
+
+/// Its programs as the beginning of an archive, for more to be added.
+pub(crate) fn busybox_tar() -> Option<Tar> {
+    const PROGRAMS: [&str; 20] = [
+        "cat", "chmod", "chown", "df", "echo", "false", "grep", "head", "id", "ln", "ls", "mkdir", "mount",
+        "rm", "sh", "sleep", "stat", "touch", "true", "wc",
+    ];
+    let program = std::fs::read("/bin/busybox").ok().filter(|program| !wants_an_interpreter(program))?;
+    let mut tar = Tar::default();
+    tar.directory("bin");
+    tar.file("bin/busybox", 0o755, &program);
+    for name in PROGRAMS {
+        tar.link(&format!("bin/{name}"), "busybox");
+    }
+    Some(tar)
 }
 
 /// Whether an ELF program has a `PT_INTERP` header: it needs a dynamic linker, and that its libraries.
@@ -128,18 +134,18 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A ustar archive as it grows.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
-    fn directory(&mut self, name: &str) {
+    pub(crate) fn directory(&mut self, name: &str) {
         self.entry(name, b'5', 0o755, "", &[]);
     }
 
-    fn file(&mut self, name: &str, mode: u32, bytes: &[u8]) {
+    pub(crate) fn file(&mut self, name: &str, mode: u32, bytes: &[u8]) {
         self.entry(name, b'0', mode, "", bytes);
     }
 
-    fn link(&mut self, name: &str, target: &str) {
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
         self.entry(name, b'2', 0o777, target, &[]);
     }
 
@@ -163,7 +169,7 @@ impl Tar {
         self.0.resize(self.0.len().next_multiple_of(512), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }

@@ -6,7 +6,7 @@ mod peers;
 mod registry;
 mod sealed;
 
-pub(crate) use image::{Image, Random, busybox, many_layers, many_layers_for};
+pub(crate) use image::{Image, Random, busybox, busybox_tar, many_layers, many_layers_for};
 pub(crate) use layout::write_layout;
 pub(crate) use peers::{Peer, RealRegistry};
 pub(crate) use registry::Registry;
