@@ -69,6 +69,20 @@ pub struct Dockerfile {
 /// # Errors
 /// The first mistake, with its place.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<Dockerfile, SyntaxError> {
+    match parse_partially(name, bytes)? {
+        (file, None) => Ok(file),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// Reads a Dockerfile up to its first mistake: a check has something to say about what stands before it.
+///
+/// # Errors
+/// A mistake in the file's lines; with it nothing can be read.
+pub(crate) fn parse_partially(
+    name: &str,
+    bytes: &[u8],
+) -> Result<(Dockerfile, Option<SyntaxError>), SyntaxError> {
     let source = Arc::new(Source::new(name, bytes));
     let whole = |message: &str| SyntaxError {
         source: Arc::clone(&source),
@@ -91,13 +105,13 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Dockerfile, SyntaxError> {
     };
     for statement in &statements.all {
         let parsed = instruction::read(statement, file.escape);
-        let parsed = parsed.map_err(|fault| located(&source, statement, fault, true))?;
-        file.add(statement, parsed)?;
+        let parsed = parsed.map_err(|fault| located(&source, statement, fault, true));
+        if let Err(error) = parsed.and_then(|parsed| file.add(statement, parsed)) {
+            return Ok((file, Some(error)));
+        }
     }
-    if file.stages.is_empty() {
-        return Err(whole("dockerfile contains no stages to build"));
-    }
-    Ok(file)
+    let error = file.stages.is_empty().then(|| whole("dockerfile contains no stages to build"));
+    Ok((file, error))
 }
 
 /// Reads one instruction: the trigger of an `ONBUILD`.

@@ -75,6 +75,12 @@ impl Ignore {
         self.decided_by(path).filter(|pattern| !pattern.exception).map(|pattern| pattern.line)
     }
 
+    /// Whether every name is left out: a pattern is `*` or `**`.
+    #[must_use]
+    pub fn leaves_out_everything(&self) -> bool {
+        self.patterns.iter().any(|pattern| !pattern.exception && pattern.is_everything())
+    }
+
     /// The last pattern that matches and changes what those before it said.
     fn decided_by(&self, path: &str) -> Option<&Pattern> {
         let mut decision = None;

@@ -45,6 +45,11 @@ impl Pattern {
         Ok(Some(Self { exception, line, text: text.to_owned(), matcher }))
     }
 
+    /// Whether it matches every name in the root.
+    pub(super) fn is_everything(&self) -> bool {
+        matches!(self.text.as_str(), "*" | "**" | "**/*" | ".")
+    }
+
     /// Whether it matches `path` itself.
     pub(super) fn matches(&self, path: &str) -> bool {
         match &self.matcher {
