@@ -7,14 +7,12 @@ use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
 use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
-use berth_sys::mount::{Attributes, set_attributes};
 use berth_sys::spawn::{self, Handed};
-use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +81,7 @@ fn spawn_monitor(bundle: &Bundle, socket: &UnixStream, lock: &Lock) -> Result<()
     };
     let arguments = [text(b"berth-monitor")?, text(MONITOR_ROLE.as_bytes())?, text(bundle.id.as_bytes())?];
     let null = fs::File::options().read(true).write(true).open("/dev/null").at("/dev/null")?;
-    let program = read_only_copy(&bundle.exe)?;
+    let program = crate::oci::read_only_copy(&bundle.exe)?;
     let handed = [
         Handed { fd: null.as_fd(), number: 0 },
         Handed { fd: null.as_fd(), number: 1 },
@@ -96,16 +94,6 @@ fn spawn_monitor(bundle: &Bundle, socket: &UnixStream, lock: &Lock) -> Result<()
     let path = format!("/proc/self/fd/{PROGRAM_FD}");
     spawn::detached(&text(path.as_bytes())?, &arguments, &[], &handed)
         .context(|| format!("cannot start the monitor `{}`", bundle.exe.display()))
-}
-
-/// The program on a read-only mount of its own: a container's process that gets hold of `/proc/…/exe` of a process
-/// of ours cannot write to it, whoever it is (CVE-2019-5736).
-fn read_only_copy(program: &Path) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let copy = open_tree(rustix::fs::CWD, program, flags).map_err(io::Error::from).at(program)?;
-    let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    set_attributes(&copy, read_only).at(program)?;
-    Ok(copy)
 }
 
 /// Where a container's monitor listens.

@@ -4,19 +4,23 @@
 //! addresses and published ports. Not here: images, registries, restart policies, Docker's JSON, default paths.
 //! Invariant: whatever happens to a caller or a monitor, the state on disk never claims a process that is not there.
 
+mod birth;
 mod bundle;
 mod cgroup;
 mod connection;
+mod hook;
 mod init;
 pub mod log;
 mod monitor;
 mod mount;
 pub mod net;
+pub mod oci;
 mod protocol;
 mod recovery;
 mod seccomp;
 mod state;
 mod user;
+mod user_namespace;
 mod validate;
 
 pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};

@@ -1,8 +1,9 @@
 //! What a bundle may not ask for, said before anything is made: nothing in a specification is silently ignored.
 
 use crate::bundle::{Bundle, RootfsMount};
+use crate::init::has_new;
 use berth_oci::{Error, Result};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 /// Refuses what we cannot do as asked.
 pub(crate) fn bundle(bundle: &Bundle) -> Result<()> {
@@ -18,22 +19,34 @@ pub(crate) fn bundle(bundle: &Bundle) -> Result<()> {
     {
         return Err(Error::invalid("an overlay needs at least one lower directory"));
     }
-    process(&bundle.spec)?;
-    let has_network = bundle
-        .spec
-        .linux()
-        .iter()
-        .flat_map(|l| l.namespaces().iter().flatten())
-        .any(|n| n.typ() == LinuxNamespaceType::Network && n.path().is_none());
+    if bundle.spec.process().is_none() {
+        return Err(Error::invalid("the runtime specification has no process"));
+    }
+    spec(&bundle.spec)?;
+    let has_network = bundle.spec.linux().as_ref().is_some_and(|l| has_new(l, LinuxNamespaceType::Network));
     if bundle.network.is_some() && !has_network {
         return Err(Error::invalid("a container can be connected only in a network namespace of its own"));
     }
-    unsupported(&bundle.spec)
+    if bundle.spec.linux().as_ref().is_some_and(|l| l.cgroups_path().is_some()) {
+        return Err(Error::invalid(
+            "the container's cgroup comes from the bundle, not from `linux.cgroupsPath`",
+        ));
+    }
+    Ok(())
 }
 
-fn process(spec: &Spec) -> Result<()> {
-    let process =
-        spec.process().as_ref().ok_or_else(|| Error::invalid("the runtime specification has no process"))?;
+/// Refuses a specification that contradicts itself or asks for what is not there.
+pub(crate) fn spec(spec: &Spec) -> Result<()> {
+    if let Some(wanted) = spec.process() {
+        process(wanted)?;
+    }
+    if let Some(linux) = spec.linux() {
+        namespaces(linux)?;
+    }
+    unsupported(spec)
+}
+
+pub(crate) fn process(process: &Process) -> Result<()> {
     if process.args().as_ref().is_none_or(|args| args.is_empty() || args[0].is_empty()) {
         return Err(Error::invalid("no command specified"));
     }
@@ -43,43 +56,52 @@ fn process(spec: &Spec) -> Result<()> {
             process.cwd().display()
         )));
     }
-    Ok(())
+    let kinds: Vec<_> = process.rlimits().iter().flatten().map(|limit| limit.typ()).collect();
+    match kinds.iter().enumerate().find(|(at, kind)| kinds[..*at].contains(kind)) {
+        Some((_, kind)) => Err(Error::invalid(format!("`process.rlimits` has {kind} twice"))),
+        None => Ok(()),
+    }
 }
 
+fn namespaces(linux: &Linux) -> Result<()> {
+    let kinds: Vec<_> = linux.namespaces().iter().flatten().map(|n| n.typ()).collect();
+    if let Some((_, kind)) = kinds.iter().enumerate().find(|(at, kind)| kinds[..*at].contains(kind)) {
+        return Err(Error::invalid(format!("`linux.namespaces` has {kind} twice")));
+    }
+    if let Some(relative) =
+        linux.namespaces().iter().flatten().filter_map(|n| n.path().as_ref()).find(|p| !p.is_absolute())
+    {
+        return Err(Error::invalid(format!("the namespace path `{}` is not absolute", relative.display())));
+    }
+    let mapped = [linux.uid_mappings(), linux.gid_mappings()];
+    let mapped = mapped.map(|mappings| mappings.as_ref().is_some_and(|m| !m.is_empty()));
+    match (has_new(linux, LinuxNamespaceType::User), kinds.contains(&LinuxNamespaceType::User)) {
+        (true, _) if mapped != [true, true] => {
+            Err(Error::invalid("a new user namespace needs `linux.uidMappings` and `linux.gidMappings`"))
+        }
+        (_, false) if mapped != [false, false] => {
+            Err(Error::invalid("`linux.uidMappings` and `linux.gidMappings` need a user namespace"))
+        }
+        _ if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())
+            && !has_new(linux, LinuxNamespaceType::Time) =>
+        {
+            Err(Error::invalid("`linux.timeOffsets` needs a new time namespace"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What needs something this program, or this machine, does not have.
 fn unsupported(spec: &Spec) -> Result<()> {
-    let hooks = spec.hooks().as_ref();
-    let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
-    let has_userns = |l: &oci_spec::runtime::Linux| {
-        l.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User)
-    };
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let has_label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
+    if has_label && !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(Error::unsupported("`linux.mountLabel` is set, but this machine has no SELinux"));
+    }
     let refused = [
-        ("hooks", hooks.is_some_and(|h| *h != oci_spec::runtime::Hooks::default())),
-        ("linux.namespaces of type user", linux.is_some_and(has_userns)),
-        (
-            "linux.uidMappings",
-            linux.is_some_and(|l| l.uid_mappings().as_ref().is_some_and(|m| !m.is_empty())),
-        ),
-        (
-            "linux.gidMappings",
-            linux.is_some_and(|l| l.gid_mappings().as_ref().is_some_and(|m| !m.is_empty())),
-        ),
-        ("linux.netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
-        ("linux.memoryPolicy", linux.is_some_and(|l| l.memory_policy().is_some())),
-        ("linux.rootfsPropagation", linux.is_some_and(|l| l.rootfs_propagation().is_some())),
-        ("linux.cgroupsPath", linux.is_some_and(|l| l.cgroups_path().is_some())),
-        ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("linux.mountLabel", linux.is_some_and(|l| l.mount_label().is_some())),
-        ("linux.personality", linux.is_some_and(|l| l.personality().is_some())),
-        (
-            "linux.timeOffsets",
-            linux.is_some_and(|l| l.time_offsets().as_ref().is_some_and(|t| !t.is_empty())),
-        ),
-        ("process.apparmorProfile", process.is_some_and(|p| p.apparmor_profile().is_some())),
-        ("process.selinuxLabel", process.is_some_and(|p| p.selinux_label().is_some())),
-        ("process.ioPriority", process.is_some_and(|p| p.io_priority().is_some())),
-        ("process.scheduler", process.is_some_and(|p| p.scheduler().is_some())),
-        ("process.execCPUAffinity", process.is_some_and(|p| p.exec_cpu_affinity().is_some())),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
+        ("linux.mountLabel", has_label),
     ];
     match refused.iter().find(|(_, is_set)| *is_set) {
         Some((what, _)) => {

@@ -24,3 +24,16 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     crate::check(result).map(drop)
 }
+
+/// Lets `count` descriptors from `first` on survive execve, whoever opened them; those that are not open stay so.
+pub fn keep_on_exec(first: u32, count: u32) -> io::Result<()> {
+    for number in first..first + count {
+        // SAFETY: changes a flag of a descriptor and closes none.
+        let result = unsafe { libc::fcntl(number.cast_signed(), libc::F_SETFD, 0) };
+        match crate::check(result.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EBADF) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

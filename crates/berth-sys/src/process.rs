@@ -23,11 +23,23 @@ pub enum Cloned {
 ///
 /// Refused in a process with several threads: the copy would hold locks of threads that do not exist in it.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    clone(arguments(flags, cgroup))
+}
+
+/// The same, but the new process is a child of our parent: a sibling, which our end does not concern.
+pub fn clone3_sibling(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut args = arguments(flags, cgroup);
+    args.flags |= libc::CLONE_PARENT as u64;
+    // It ends with the signal that we would have ended with.
+    args.exit_signal = 0;
+    clone(args)
+}
+
+fn clone(mut args: libc::clone_args) -> io::Result<Cloned> {
     if !is_single_threaded()? {
         return Err(io::Error::other("a process with several threads cannot be cloned safely"));
     }
     let mut pidfd: libc::c_int = -1;
-    let mut args = arguments(flags, cgroup);
     args.pidfd = (&raw mut pidfd) as u64;
     // SAFETY: no CLONE_VM, so the child runs on a copy of this memory; the process has one thread (checked above),
     // so that copy is consistent and ordinary code, allocation included, may run in it. `args` and `pidfd` live on.

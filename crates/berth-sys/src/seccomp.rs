@@ -2,6 +2,7 @@
 
 use crate::check;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// One classic BPF instruction, as the kernel lays it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +19,9 @@ pub struct Instruction {
 }
 
 /// Puts this process under `filter` for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`.
-pub fn install(filter: &[Instruction], flags: u64) -> io::Result<()> {
+///
+/// Answers the descriptor of stopped calls when `flags` ask for one (`SECCOMP_FILTER_FLAG_NEW_LISTENER`).
+pub fn install(filter: &[Instruction], flags: u64) -> io::Result<Option<OwnedFd>> {
     let length = u16::try_from(filter.len()).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidInput, "a seccomp filter has at most 65535 instructions")
     })?;
@@ -28,5 +31,10 @@ pub fn install(filter: &[Instruction], flags: u64) -> io::Result<()> {
     // make later system calls fail, which safe code has to expect of any system call.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    check(result).map(drop)
+    let fd = check(result)?;
+    // SAFETY: with this flag the kernel answers a fresh descriptor, which nobody else owns.
+    Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+pub const NEW_LISTENER: u64 = 1 << 3;

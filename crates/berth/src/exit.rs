@@ -62,6 +62,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong, in one line.
+    pub(crate) fn message(&self) -> String {
+        self.error.to_string()
+    }
+
     /// Prints it while the command goes on with something else.
     pub(crate) fn report(&self, persona: Persona) {
         self.tell(persona);

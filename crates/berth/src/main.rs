@@ -22,6 +22,9 @@ fn main() {
     if let Some(code) = berth_runtime::role(&words).or_else(|| cleanup::role(&words)) {
         exit::end(code);
     }
+    if let Some(ours) = cli::oci_runtime::words_for_us(&words) {
+        exit::finish(cli::oci_runtime::run(&ours, &words), Persona::Berth);
+    }
     let program = words.first().map_or_else(String::new, |word| word.to_string_lossy().into_owned());
     let persona = Persona::of(&program);
     exit::finish(cli::run(persona, words), persona)

@@ -219,6 +219,11 @@ pub(crate) fn caller_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// How many sockets a service manager has opened for us, from descriptor 3 on.
+pub(crate) fn listening_sockets() -> u32 {
+    variable_text("LISTEN_FDS").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 fn variable(name: &str) -> Option<OsString> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     std::env::var_os(name).filter(|value| !value.is_empty())

@@ -93,6 +93,41 @@ impl Cgroup {
         fs::write(&path, if frozen { "FROZEN" } else { "THAWED" }).at(&path)
     }
 
+    /// Whether its processes are stopped where they are.
+    pub(crate) fn is_frozen(&self) -> bool {
+        if let Some(dir) = &self.v2 {
+            return counter(&dir.join("cgroup.events"), "frozen") == Some(1);
+        }
+        let states = self.v1.iter().filter_map(|dir| fs::read_to_string(dir.join("freezer.state")).ok());
+        states.into_iter().any(|state| state.trim() == "FROZEN")
+    }
+
+    /// The numbers of all processes in them and below them.
+    pub(crate) fn processes(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        for dir in self.v2.iter().chain(&self.v1) {
+            collect_processes(dir, &mut pids).at(dir)?;
+            if !pids.is_empty() {
+                break;
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// Sends a signal to every process in them; answers to how many.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> Result<usize> {
+        let pids = self.processes()?;
+        for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+            match rustix::process::kill_process(pid, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(io::Error::from(error)).context(|| "cannot send the signal"),
+            }
+        }
+        Ok(pids.len())
+    }
+
     /// Kills every process in them.
     pub(crate) fn kill(&self) -> Result<()> {
         if let Some(dir) = &self.v2 {
@@ -277,6 +312,21 @@ fn kill_each(dir: &Path) -> Result<()> {
             Err(error) => {
                 return Err(io::Error::from(error)).context(|| "cannot kill the container's processes");
             }
+        }
+    }
+    Ok(())
+}
+
+fn collect_processes(dir: &Path, into: &mut Vec<i32>) -> io::Result<()> {
+    let text = match fs::read_to_string(dir.join("cgroup.procs")) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
+        result => result?,
+    };
+    into.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect_processes(&entry.path(), into)?;
         }
     }
     Ok(())

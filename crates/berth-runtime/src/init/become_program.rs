@@ -1,12 +1,14 @@
 //! The last steps, the same for a container and an exec: directory, limits of power, the program.
 
+use super::attributes::Label;
 use super::{Channel, Stdio, identity, lookup};
 use crate::mount::open_terminal;
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Listener};
 use crate::user::Identity;
 use berth_oci::{Context, Error, Kind, Result};
 use oci_spec::runtime::Process;
 use rustix::fs::{FileType, Uid, fchown, fstat};
+use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -15,13 +17,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// All that is known before the monitor says "go".
+/// All that is known before the word "go".
 pub(super) struct Program {
     file: PathBuf,
     identity: Identity,
     environment: Vec<String>,
     /// The directory could not be entered as root; the user may be allowed to.
     directory_later: bool,
+}
+
+/// What is done at the very last.
+pub(super) struct Last<'a> {
+    pub(super) filter: Option<&'a Filter>,
+    /// Who is told of the calls that the filter stops.
+    pub(super) listener: Option<Listener>,
+    /// How many descriptors after the standard three the program gets.
+    pub(super) preserved: u32,
+    /// Whether it ends when its parent does.
+    pub(super) is_attended: bool,
+    /// What a security module is to call the program.
+    pub(super) labels: Vec<Label>,
 }
 
 /// The monitor's end of a terminal, and the three descriptors of the program.
@@ -116,33 +131,37 @@ pub(super) fn connect(stdio: Stdio, terminal: Option<(OwnedFd, OwnedFd)>) -> Res
 pub(super) fn become_program(
     program: &Program,
     process: &Process,
-    filter: Option<&Filter>,
+    last: Last<'_>,
     descriptors: &[OwnedFd; 3],
     channel: &Channel,
 ) -> Result<Infallible> {
     own(descriptors, program.identity.uid)?;
     place(descriptors)?;
-    berth_sys::exec::close_on_exec_from(3).map_err(setup)?;
+    berth_sys::exec::close_on_exec_from(3 + last.preserved).map_err(setup)?;
+    berth_sys::exec::keep_on_exec(3, last.preserved).map_err(setup)?;
     rustix::process::umask(rustix::fs::Mode::from(process.user().umask().unwrap_or(0o022)));
     let no_new_privileges = process.no_new_privileges() == Some(true);
     if no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(|e| setup(e.into()))?;
     } else {
         // Installing a filter then needs CAP_SYS_ADMIN, which is about to go.
-        install(filter)?;
+        install(&last)?;
     }
     identity::assume(&program.identity, process.capabilities().as_ref())?;
     if program.directory_later && !enter_directory(process.cwd(), false)? {
         return Err(no_directory(process.cwd(), &io::Error::from_raw_os_error(libc::EACCES)));
     }
-    // Changing the user has cleared it.
-    die_with_monitor()?;
+    if last.is_attended {
+        // Changing the user has cleared it.
+        die_with_parent()?;
+    }
     let arguments = c_strings(process.args().as_deref().unwrap_or_default())?;
     let environment = c_strings(&program.environment)?;
     let file = CString::new(program.file.as_os_str().as_bytes()).map_err(|_| zero_byte())?;
     berth_sys::signal::reset().map_err(setup)?;
+    last.labels.iter().try_for_each(Label::apply)?;
     if no_new_privileges {
-        install(filter)?;
+        install(&last)?;
     }
     let error = berth_sys::exec::execve(&file, &arguments, &environment);
     let _still_open = channel;
@@ -150,14 +169,16 @@ pub(super) fn become_program(
 }
 
 /// A monitor that is killed takes the container with it; nothing runs unobserved.
-pub(super) fn die_with_monitor() -> Result<()> {
+pub(super) fn die_with_parent() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| setup(e.into()))
 }
 
-fn install(filter: Option<&Filter>) -> Result<()> {
-    match filter {
-        Some(filter) => filter.install().context(|| "cannot install the seccomp filter"),
-        None => Ok(()),
+fn install(last: &Last<'_>) -> Result<()> {
+    let Some(filter) = last.filter else { return Ok(()) };
+    let stopped = filter.install().context(|| "cannot install the seccomp filter")?;
+    match (stopped, &last.listener) {
+        (Some(calls), Some(listener)) => listener.hand_over(calls),
+        _ => Ok(()),
     }
 }
 
@@ -167,8 +188,13 @@ fn own(descriptors: &[OwnedFd; 3], uid: u32) -> Result<()> {
         let stat = fstat(descriptor).map_err(|e| setup(e.into()))?;
         let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
             && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !is_null && stat.st_uid != uid {
-            fchown(descriptor, Some(Uid::from_raw(uid)), None).map_err(|e| setup(e.into()))?;
+        if is_null || stat.st_uid == uid {
+            continue;
+        }
+        match fchown(descriptor, Some(Uid::from_raw(uid)), None) {
+            // A file of the host that is not ours to give away: it can still be used, only not reopened.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS | Errno::NOSYS) => {}
+            Err(error) => return Err(setup(error.into())),
         }
     }
     Ok(())

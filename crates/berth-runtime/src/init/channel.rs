@@ -19,6 +19,8 @@ pub(crate) struct Channel(OwnedFd);
 /// What a child says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
+    /// Namespaces and mounts are there, the root is not entered yet: the moment of hooks. Waits for "go".
+    Surrounded,
     /// All is prepared; the monitor's end of the terminal, if there is one, comes along.
     Ready { warnings: Vec<String> },
     /// It cannot go on.
@@ -36,6 +38,11 @@ impl Channel {
                 .map_err(io::Error::from)
                 .context(|| "cannot make a socket pair")?;
         Ok((Self(ours), Self(theirs)))
+    }
+
+    /// An end that came from elsewhere: a connected packet socket.
+    pub(crate) fn of(socket: OwnedFd) -> Self {
+        Self(socket)
     }
 
     /// Says something, with a descriptor or without.

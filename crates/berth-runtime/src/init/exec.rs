@@ -1,12 +1,14 @@
 //! A further process in a running container.
 
-use super::become_program::{self, Connected, become_program, connect, die_with_monitor};
-use super::container::tell;
-use super::{Channel, Message, Stdio, limits};
+use super::become_program::{self, Connected, Last, become_program, connect, die_with_parent};
+use super::container::{own_pid, tell};
+use super::surroundings::become_root;
+use super::{Channel, Message, Stdio, attributes, limits};
 use crate::cgroup::Placement;
-use crate::seccomp::Filter;
+use crate::hook::Subject;
+use crate::seccomp::{Filter, Listener};
 use berth_oci::{Context, Error, Result};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{ContainerState, Process};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use std::convert::Infallible;
 use std::io;
@@ -16,11 +18,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[derive(Debug)]
 pub(crate) struct ExecPlan<'a> {
     pub(crate) process: &'a Process,
+    pub(crate) subject: &'a Subject,
+    pub(crate) init_pid: i32,
     pub(crate) user: Option<&'a str>,
     pub(crate) filter: Option<&'a Filter>,
     /// The container's first process, whose namespaces (of these kinds) are entered.
     pub(crate) init: BorrowedFd<'a>,
     pub(crate) namespaces: ThreadNameSpaceType,
+    /// Whether it ends when its parent does.
+    pub(crate) is_attended: bool,
+    /// How many descriptors of ours after the standard three its program gets.
+    pub(crate) preserved: u32,
 }
 
 /// Runs in the child, which the monitor has cloned into the container's PID namespace.
@@ -30,22 +38,42 @@ pub(crate) fn exec(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, chan
 }
 
 fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channel) -> Result<Infallible> {
-    die_with_monitor()?;
+    if plan.is_attended {
+        die_with_parent()?;
+    }
     let mut warnings = Vec::new();
     if let Some(adjustment) = plan.process.oom_score_adj() {
         limits::set_oom_score_adj(adjustment, &mut warnings)?;
     }
+    let affinity = plan.process.exec_cpu_affinity().as_ref();
+    attributes::use_processors(affinity.and_then(|a| a.initial().as_deref()))?;
     placement.join()?;
+    attributes::use_processors(affinity.and_then(|a| a.cpu_affinity_final().as_deref()))?;
     if rustix::process::setsid().is_err() {
         return Err(Error::internal("cannot start a session"));
     }
+    // What leads to the host is opened while we are there.
+    let listener = listener(plan)?;
+    let labels = attributes::labels(plan.process)?;
+    attributes::for_scheduling(plan.process)?;
     move_into_thread_name_spaces(plan.init, plan.namespaces)
         .map_err(io::Error::from)
         .context(|| "cannot enter the container's namespaces")?;
+    if plan.namespaces.contains(ThreadNameSpaceType::USER) {
+        become_root()?;
+    }
     limits::set_limits(plan.process.rlimits().as_deref().unwrap_or_default(), &mut warnings)?;
     let program = become_program::look_up(plan.process, plan.user, false)?;
     let Connected { master, descriptors } = connect(stdio, None)?;
     channel.send(&Message::Ready { warnings }, master.as_ref().map(AsFd::as_fd))?;
     drop(master);
-    become_program(&program, plan.process, plan.filter, &descriptors, channel)
+    let (preserved, is_attended) = (plan.preserved, plan.is_attended);
+    let last = Last { filter: plan.filter, listener, preserved, is_attended, labels };
+    become_program(&program, plan.process, last, &descriptors, channel)
+}
+
+fn listener(plan: &ExecPlan<'_>) -> Result<Option<Listener>> {
+    let Some(path) = plan.filter.and_then(Filter::listener_path) else { return Ok(None) };
+    let state = plan.subject.state(ContainerState::Running, Some(plan.init_pid));
+    Listener::connect(path, state, own_pid()?).map(Some)
 }

@@ -4,17 +4,23 @@
 //! here: anything the monitor does. Invariant: whatever goes wrong is told through the [`Channel`]; the program runs
 //! only with everything done that was asked.
 
+mod attributes;
 mod become_program;
 mod channel;
 mod container;
 mod exec;
+mod gate;
 mod identity;
 mod limits;
 mod lookup;
+mod surroundings;
 
 pub(crate) use channel::{Channel, Message};
-pub(crate) use container::{ContainerPlan, container};
+pub(crate) use container::{ContainerPlan, Inherited, container};
 pub(crate) use exec::{ExecPlan, exec};
+pub(crate) use gate::Gate;
+pub(crate) use identity::CAPABILITIES;
+pub(crate) use surroundings::{become_root, has_new};
 
 use std::os::fd::OwnedFd;
 

@@ -3,11 +3,13 @@
 use super::client::Client;
 use super::{CONTAINER, Monitor, Token};
 use crate::bundle::{Started, Stdin};
+use crate::hook;
 use crate::init::Message;
 use crate::protocol::{Channel, Fault, Reply};
 use crate::state::{self, Status};
 use berth_oci::{Error, Result};
 use jiff::Timestamp;
+use oci_spec::runtime::ContainerState;
 use rustix::event::PollFlags;
 use std::os::fd::OwnedFd;
 
@@ -75,6 +77,7 @@ impl Monitor {
         let Some(channel) = &process.channel else { return Ok(()) };
         match channel.receive() {
             Ok(Some((Message::Ready { warnings }, terminal))) => self.ready(number, warnings, terminal),
+            Ok(Some((Message::Surrounded, _))) => self.early_hooks(number),
             Ok(Some((Message::Failed(fault), _))) => self.start_failed(number, fault.into()),
             Ok(None) if process.is_ready => self.started(number),
             Ok(None) => {
@@ -82,6 +85,18 @@ impl Monitor {
                 self.start_failed(number, error)
             }
             Err(error) => self.start_failed(number, error),
+        }
+    }
+
+    /// The moment before a container enters its root. Nobody else waits for this monitor yet but its creator.
+    fn early_hooks(&mut self, number: u32) -> Result<()> {
+        let Some(process) = self.processes.get(&number) else { return Ok(()) };
+        let state = self.subject().state(ContainerState::Creating, Some(process.pid));
+        let result = hook::run_early(self.bundle.spec.hooks().as_ref(), &state);
+        match (result, &process.channel) {
+            (Err(error), _) => self.start_failed(number, error),
+            (Ok(()), Some(channel)) => channel.go(),
+            (Ok(()), None) => Ok(()),
         }
     }
 

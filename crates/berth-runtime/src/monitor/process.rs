@@ -1,6 +1,7 @@
 //! One process a monitor looks after (the container's first, or an exec's): its descriptors and its life.
 
 use super::client::BEHIND;
+use crate::birth::Born;
 use crate::bundle::Stdin;
 use crate::init::{Channel as InitChannel, Stdio};
 use crate::protocol::Channel;
@@ -74,7 +75,8 @@ fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
 }
 
 impl Process {
-    pub(super) fn new(pid: i32, pidfd: OwnedFd, channel: InitChannel, ends: Ends, stdin: Stdin) -> Self {
+    pub(super) fn new(born: Born, ends: Ends, stdin: Stdin) -> Self {
+        let Born { pid, pidfd, channel } = born;
         Self {
             pid,
             pidfd,

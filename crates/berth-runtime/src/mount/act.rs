@@ -1,5 +1,6 @@
 //! A planned mount, done: made detached, given its attributes, then put in its place.
 
+use super::copy_up::copy_up;
 use super::in_root::{self, Missing};
 use super::plan::{Kind, MountPlan};
 use crate::cgroup::{Hierarchy, Version};
@@ -23,29 +24,55 @@ pub(crate) struct CgroupMounts {
     pub(crate) namespaced: bool,
 }
 
-/// Mounts one plan under `root`.
-pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, cgroups: &CgroupMounts) -> Result<()> {
+/// Mounts one plan under `root`; `source` is what it binds, when somebody else has opened that.
+pub(crate) fn mount(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    source: Option<OwnedFd>,
+    cgroups: &CgroupMounts,
+) -> Result<()> {
     let what = || format!("cannot mount on `{}`", plan.target.display());
-    match &plan.kind {
-        Kind::Bind { source, part, recursive } => {
-            let tree = match part {
-                Some(part) => clone_part(source, part, *recursive),
-                None => clone_tree(source, *recursive),
-            };
-            bind(root, plan, tree.context(|| format!("cannot bind `{}`", source.display()))).context(what)
-        }
-        Kind::New { name, source, options } => {
+    match (&plan.kind, source) {
+        (Kind::Bind { .. }, Some(tree)) => bind(root, plan, &tree).context(what),
+        (Kind::Bind { source, part, recursive }, None) => open_source(source, part.as_deref(), *recursive)
+            .and_then(|tree| bind(root, plan, &tree))
+            .context(what),
+        (Kind::New { name, source, options }, _) => {
             new(root, plan, name, source.as_deref(), options).context(what)
         }
-        Kind::Cgroup => cgroup(root, plan, cgroups).context(what),
+        (Kind::Cgroup, _) => cgroup(root, plan, cgroups).context(what),
+        (Kind::Again, _) => again(root, plan).context(what),
     }
 }
 
-fn bind(root: BorrowedFd<'_>, plan: &MountPlan, tree: Result<OwnedFd>) -> Result<()> {
-    let tree = tree?;
-    let missing = missing_for(&tree)?;
-    finish(&tree, plan)?;
-    attach(&tree, &in_root::locate_or_make(root, &plan.target, missing)?)
+fn bind(root: BorrowedFd<'_>, plan: &MountPlan, tree: &OwnedFd) -> Result<()> {
+    let missing = missing_for(tree)?;
+    finish(tree, plan)?;
+    attach(tree, &in_root::locate_or_make(root, &plan.target, missing)?)
+}
+
+fn again(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<()> {
+    let there = in_root::locate(root, &plan.target)?;
+    Ok(set_attributes(&there, plan.attributes)?)
+}
+
+/// What was left for later, because things had to be put into it.
+pub(crate) fn make_read_only_now(root: BorrowedFd<'_>, plans: &[MountPlan]) -> Result<()> {
+    for plan in plans.iter().filter(|plan| plan.is_read_only_later()) {
+        let there = in_root::locate(root, &plan.target)?;
+        set_attributes(&there, Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() })
+            .context(|| format!("cannot make `{}` read-only", plan.target.display()))?;
+    }
+    Ok(())
+}
+
+/// What a bind shows: a path of the host, or a part of it.
+pub(super) fn open_source(source: &Path, part: Option<&Path>, recursive: bool) -> Result<OwnedFd> {
+    let tree = match part {
+        Some(part) => clone_part(source, part, recursive),
+        None => clone_tree(source, recursive),
+    };
+    tree.context(|| format!("cannot bind `{}`", source.display()))
 }
 
 /// A copy of the mount at a path of the host.
@@ -88,9 +115,12 @@ fn new(
     source: Option<&str>,
     options: &[(String, Option<String>)],
 ) -> Result<()> {
-    let mount = make(name, source, options)?;
-    finish(&mount, plan)?;
     let target = in_root::locate_or_make(root, &plan.target, Missing::Directory)?;
+    let mount = match name {
+        "tmpfs" => tmpfs(&target, plan, source, options)?,
+        name => make(name, source, options)?,
+    };
+    finish(&mount, plan)?;
     if ["proc", "sysfs"].contains(&name) {
         // Masks and read-only paths are put on `/proc/…` later: it has to be there, not behind a link of the image.
         in_root::locate_exactly(root, &plan.target).context(|| {
@@ -98,6 +128,25 @@ fn new(
         })?;
     }
     attach(&mount, &target)
+}
+
+/// With the mode of the directory it covers, unless it has one of its own, and its contents, if they are wanted.
+fn tmpfs(
+    target: &OwnedFd,
+    plan: &MountPlan,
+    source: Option<&str>,
+    options: &[(String, Option<String>)],
+) -> Result<OwnedFd> {
+    let mut options = options.to_vec();
+    if !options.iter().any(|(key, _)| key == "mode") {
+        let mode = fstat(target).map_err(io::Error::from)?.st_mode & 0o7777;
+        options.push(("mode".into(), Some(format!("{mode:o}"))));
+    }
+    let mount = make("tmpfs", source, &options)?;
+    if plan.copy_up {
+        copy_up(target, &mount).context(|| "cannot copy what the mount covers")?;
+    }
+    Ok(mount)
 }
 
 /// A new instance of a file system, mounted nowhere yet.
@@ -129,11 +178,14 @@ pub(crate) fn make(
 fn finish(mount: &OwnedFd, plan: &MountPlan) -> Result<()> {
     let set =
         |attributes| set_attributes(mount, attributes).context(|| "cannot set the attributes of a mount");
-    if plan.attributes != Attributes::default() {
-        set(plan.attributes)?;
+    let mut attributes = plan.attributes;
+    if plan.is_read_only_later() {
+        attributes.set &= !libc::MOUNT_ATTR_RDONLY;
     }
-    if plan.read_only_recursive {
-        set(Attributes { set: libc::MOUNT_ATTR_RDONLY, recursive: true, ..Attributes::default() })?;
+    for attributes in [attributes, plan.recursive] {
+        if attributes.set | attributes.clear != 0 {
+            set(attributes)?;
+        }
     }
     let wanted = if plan.propagation == 0 { libc::MS_PRIVATE | libc::MS_REC } else { plan.propagation };
     let recursive = wanted & libc::MS_REC != 0;

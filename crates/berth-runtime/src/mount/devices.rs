@@ -1,12 +1,13 @@
 //! `/dev`: the nodes and links every container has, those of the specification, and the terminal.
 
-use super::act::{attach, clone_at};
+use super::act::{attach, clone_at, clone_tree};
 use super::in_root::{self, Missing};
 use berth_oci::{Context, Error, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fs::AtFlags;
 use rustix::fs::{
-    FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, fstatfs, makedev, mknodat, symlinkat,
+    FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fcntl_getfl, fcntl_setfl, fstat, fstatfs, makedev,
+    mknodat, symlinkat,
 };
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -25,12 +26,17 @@ const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
 ];
 
-/// Makes all of them under `root`. What is there already stays.
-pub(crate) fn devices(root: BorrowedFd<'_>, extra: &[LinuxDevice]) -> Result<()> {
+/// Makes all of them under `root`. What is there already stays. In a user namespace nobody may make devices: those of
+/// the host are shown instead (`by_binding`).
+pub(crate) fn devices(root: BorrowedFd<'_>, extra: &[LinuxDevice], by_binding: bool) -> Result<()> {
     let dev = in_root::make_directories(root, Path::new("/dev"))?;
     for (name, major, minor) in NODES {
         let node = Node { kind: FileType::CharacterDevice, major, minor, mode: 0o666, owner: None };
-        node.make(&dev, name)?;
+        if by_binding {
+            bind(root, &Path::new("/dev").join(name))?;
+        } else {
+            node.make(&dev, name)?;
+        }
     }
     for (name, target) in LINKS {
         match symlinkat(target, &dev, name) {
@@ -40,7 +46,18 @@ pub(crate) fn devices(root: BorrowedFd<'_>, extra: &[LinuxDevice]) -> Result<()>
             }
         }
     }
-    extra.iter().try_for_each(|device| from_spec(root, device))
+    extra.iter().try_for_each(|device| match by_binding && device.typ() != LinuxDeviceType::P {
+        true => bind(root, device.path()),
+        false => from_spec(root, device),
+    })
+}
+
+/// The host's device of the same path.
+fn bind(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let doing = || format!("cannot show the device `{}`", path.display());
+    let device = clone_tree(path, false).context(doing)?;
+    let target = in_root::locate_or_make(root, path, Missing::File).context(doing)?;
+    attach(&device, &target).context(doing)
 }
 
 struct Node {
@@ -108,6 +125,9 @@ pub(crate) fn open_terminal(root: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> 
     if stat.st_rdev != makedev(5, 2) || kind != DEVPTS {
         return Err(Error::denied("`/dev/pts/ptmx` in the container is not a terminal multiplexer"));
     }
+    // Only until we knew what it is.
+    let flags = fcntl_getfl(&master).map_err(io::Error::from).context(doing)?;
+    fcntl_setfl(&master, flags - OFlags::NONBLOCK).map_err(io::Error::from).context(doing)?;
     unlockpt(&master).map_err(io::Error::from).context(doing)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).map_err(io::Error::from).context(doing)?;

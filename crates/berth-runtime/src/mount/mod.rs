@@ -4,15 +4,23 @@
 //! ([`in_root`]), and nothing is mounted by path: a mount is made detached and put on an open descriptor.
 
 mod act;
+mod copy_up;
 mod devices;
 mod hide;
 pub mod in_root;
 mod plan;
 mod rootfs;
+mod sources;
 
-pub(crate) use act::{CgroupMounts, make, mount};
+pub(crate) use act::{CgroupMounts, make, make_read_only_now, mount};
 pub(crate) use devices::{console, devices, open_terminal};
 pub(crate) use hide::{hide, make_read_only};
-pub(crate) use plan::MountPlan;
+pub(crate) use plan::{MountPlan, option_words};
 pub use rootfs::open_root;
-pub(crate) use rootfs::{enter, mount_rootfs, root_read_only};
+pub(crate) use rootfs::{Entry, enter, mount_rootfs, propagate, root_read_only};
+pub(crate) use sources::Sources;
+
+/// Whether `/dev` is the container's to fill.
+pub(crate) fn has_own_dev(plans: &[MountPlan]) -> bool {
+    plans.iter().all(|plan| plan.target.as_os_str() != "/dev" || plan.is_own_dev())
+}

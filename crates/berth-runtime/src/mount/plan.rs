@@ -1,9 +1,10 @@
 //! The specification's mount, understood: what to make, with which attributes, where.
 
+use crate::user_namespace::Mappings;
 use berth_oci::{Error, Result};
 use berth_sys::mount::Attributes;
 use oci_spec::runtime::Mount;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +13,23 @@ pub(crate) struct MountPlan {
     /// In the container.
     pub(crate) target: PathBuf,
     pub(crate) attributes: Attributes,
-    /// Set apart: a recursive change and a plain one are different calls.
-    pub(crate) read_only_recursive: bool,
+    /// Those of the mounts below it too. Set apart: a recursive change and a plain one are different calls.
+    pub(crate) recursive: Attributes,
     /// `MS_SHARED`…, with `MS_REC` or not; 0 is the default, private and recursive.
     pub(crate) propagation: u64,
+    /// Whose owners its files have, if not their own.
+    pub(crate) owners: Option<Owners>,
+    /// A new file system starts with a copy of what it covers.
+    pub(crate) copy_up: bool,
+}
+
+/// Files shown with other owners than they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owners {
+    /// `None`: as the container's user namespace maps them.
+    pub(crate) mappings: Option<Mappings>,
+    /// Also on the mounts below.
+    pub(crate) recursive: bool,
 }
 
 /// What is mounted.
@@ -27,6 +41,8 @@ pub(crate) enum Kind {
     New { name: String, source: Option<String>, options: Vec<(String, Option<String>)> },
     /// The container's own cgroups.
     Cgroup,
+    /// What is there already, with other attributes.
+    Again,
 }
 
 /// What an option word does to the attributes: set, clear, and whether it excludes other times of access.
@@ -41,6 +57,37 @@ const NOATIME: u64 = 0x10;
 const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
+
+/// Every word that means something to us for any file system.
+pub(crate) fn option_words() -> Vec<String> {
+    let attributes = [
+        "atime",
+        "dev",
+        "diratime",
+        "exec",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "nostrictatime",
+        "nosuid",
+        "nosymfollow",
+        "relatime",
+        "ro",
+        "rw",
+        "strictatime",
+        "suid",
+        "symfollow",
+    ];
+    let propagations = ["private", "shared", "slave", "unbindable"];
+    let both = attributes.iter().chain(&propagations);
+    let others =
+        ["async", "bind", "defaults", "idmap", "norelatime", "rbind", "remount", "ridmap", "tmpcopyup"];
+    let mut words: Vec<_> =
+        both.flat_map(|w| [(*w).to_owned(), format!("r{w}")]).chain(others.map(ToOwned::to_owned)).collect();
+    words.sort();
+    words
+}
 
 fn word(option: &str) -> Option<Word> {
     Some(match option {
@@ -78,7 +125,25 @@ fn propagation(option: &str) -> Option<u64> {
     Some(kind | recursive)
 }
 
+impl Word {
+    fn add_to(&self, attributes: &mut Attributes) {
+        let Self(set, clear) = *self;
+        attributes.set = attributes.set & !clear & !set | set;
+        attributes.clear = (attributes.clear | clear) & !set | (clear & ATIME_MASK);
+    }
+}
+
 impl MountPlan {
+    /// Whether it is a directory of devices of the container's own, and not the host's.
+    pub(crate) fn is_own_dev(&self) -> bool {
+        self.target == Path::new("/dev") && !matches!(self.kind, Kind::Bind { .. })
+    }
+
+    /// A file system in memory becomes read-only when all that lies in it has been put there.
+    pub(crate) fn is_read_only_later(&self) -> bool {
+        matches!(&self.kind, Kind::New { name, .. } if name == "tmpfs") && self.attributes.set & RDONLY != 0
+    }
+
     /// Reads one entry of `mounts`.
     pub(crate) fn new(mount: &Mount) -> Result<Self> {
         let options = mount.options().as_deref().unwrap_or_default();
@@ -89,8 +154,10 @@ impl MountPlan {
             kind: kind(mount, name, bind, has("rbind"))?,
             target: mount.destination().clone(),
             attributes: Attributes::default(),
-            read_only_recursive: has("rro"),
+            recursive: Attributes { recursive: true, ..Attributes::default() },
             propagation: 0,
+            owners: owners(mount, options)?,
+            copy_up: has("tmpcopyup"),
         };
         if !plan.target.is_absolute() {
             return Err(Error::invalid(format!(
@@ -113,9 +180,12 @@ impl MountPlan {
     }
 
     fn option(&mut self, option: &str) -> Result<()> {
-        if let Some(Word(set, clear)) = word(option) {
-            self.attributes.set = self.attributes.set & !clear & !set | set;
-            self.attributes.clear = (self.attributes.clear | clear) & !set | (clear & ATIME_MASK);
+        if let Some(word) = word(option) {
+            word.add_to(&mut self.attributes);
+            return Ok(());
+        }
+        if let Some(word) = option.strip_prefix('r').and_then(word) {
+            word.add_to(&mut self.recursive);
             return Ok(());
         }
         if let Some(bits) = propagation(option) {
@@ -123,7 +193,11 @@ impl MountPlan {
             return Ok(());
         }
         match (&mut self.kind, option) {
-            (_, "bind" | "rbind" | "rro" | "defaults") => Ok(()),
+            (_, "bind" | "rbind" | "defaults" | "remount" | "idmap" | "ridmap" | "tmpcopyup" | "loud") => {
+                Ok(())
+            }
+            // Words of fstab that mean the kernel's default, or nothing to it.
+            (_, "async" | "nomand" | "noiversion" | "norelatime" | "nouser" | "auto" | "noauto") => Ok(()),
             (Kind::New { options, .. }, _) => {
                 let (key, value) = match option.split_once('=') {
                     Some((key, value)) => (key, Some(value.to_owned())),
@@ -140,9 +214,28 @@ impl MountPlan {
     }
 }
 
+fn owners(mount: &Mount, options: &[String]) -> Result<Option<Owners>> {
+    let has = |word: &str| options.iter().any(|o| o == word);
+    let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
+    let mappings = match (uids.unwrap_or_default(), gids.unwrap_or_default()) {
+        ([], []) => None,
+        (uids, gids) if !uids.is_empty() && !gids.is_empty() => Some(Mappings::new(uids, gids)),
+        _ => {
+            return Err(Error::invalid(format!(
+                "the mount on `{}` has mappings of only users or only groups",
+                mount.destination().display()
+            )));
+        }
+    };
+    let wanted = mappings.is_some() || has("idmap") || has("ridmap");
+    Ok(wanted.then(|| Owners { mappings, recursive: has("ridmap") }))
+}
+
 fn kind(mount: &Mount, name: &str, bind: bool, recursive: bool) -> Result<Kind> {
     let source = mount.source().as_ref();
+    let again = mount.options().iter().flatten().any(|option| option == "remount");
     match (bind, name) {
+        _ if again => Ok(Kind::Again),
         (true, _) => match source {
             Some(source) if source.is_absolute() => {
                 Ok(Kind::Bind { source: source.clone(), part: None, recursive })
@@ -191,6 +284,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_is_understood() {
+        for option in option_words() {
+            assert!(plan("bind", &[&option]).is_ok(), "{option}");
+        }
+    }
+
+    #[test]
     fn kinds_options_and_propagation() {
         let tmpfs = plan("tmpfs", &["size=64k", "nosuid", "noswap"]).unwrap();
         let options = vec![("size".into(), Some("64k".into())), ("noswap".into(), None)];
@@ -198,7 +298,11 @@ mod tests {
         let bind = plan("none", &["rbind", "rshared", "rro"]).unwrap();
         assert_eq!(bind.kind, Kind::Bind { source: "/s".into(), part: None, recursive: true });
         assert_eq!(bind.propagation, libc::MS_SHARED | libc::MS_REC);
-        assert!(bind.read_only_recursive);
+        assert_eq!(bind.recursive.set, RDONLY);
+        let below = plan("bind", &["rnosuid", "rnoexec", "rexec"]).unwrap().recursive;
+        assert_eq!((below.set, below.clear), (NOSUID, NOEXEC));
+        let owners = plan("bind", &["ridmap"]).unwrap().owners;
+        assert_eq!(owners, Some(Owners { mappings: None, recursive: true }));
         assert!(plan("bind", &["size=1"]).is_err());
         assert!(plan("none", &[]).is_err());
     }

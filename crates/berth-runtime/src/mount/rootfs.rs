@@ -8,7 +8,7 @@ use berth_sys::mount::{Attributes, set_attributes};
 use rustix::fs::CWD;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
+    fsconfig_set_string, fsmount, fsopen, mount_change, mount_move, unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 use std::fs;
@@ -16,22 +16,33 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Mounts the root on `target` in this mount namespace, which nothing outside sees.
-pub(crate) fn mount_rootfs(rootfs: &RootfsMount, target: &Path) -> Result<OwnedFd> {
-    // From the host to us, so that a host's unmount is not kept busy by our copy; never from us to the host.
-    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+/// Mounts the root on `target` in this mount namespace, which nothing outside sees; `opened` is the root, when somebody
+/// else has made it.
+pub(crate) fn mount_rootfs(
+    rootfs: &RootfsMount,
+    opened: Option<OwnedFd>,
+    target: &Path,
+    propagation: Option<&str>,
+) -> Result<OwnedFd> {
+    // From the host to us, so that a host's unmount is not kept busy by our copy; never from us to the host, unless
+    // the bundle wants just that.
+    let flags = match propagation {
+        Some(word) => flags_of(word)?,
+        None => MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+    };
     mount_change("/", flags)
         .map_err(io::Error::from)
         .context(|| "cannot detach the mounts from the host's")?;
-    let mount = match rootfs {
-        RootfsMount::Overlay { lowers, upper, work } => {
+    let mount = match (opened, rootfs) {
+        (Some(mount), _) => mount,
+        (None, RootfsMount::Overlay { lowers, upper, work }) => {
             overlay(lowers, upper, work).context(|| "cannot mount the container's layers")?
         }
-        RootfsMount::Directory { path } => clone_tree(path, true).at(path)?,
+        (None, RootfsMount::Directory { path }) => clone_tree(path, true).at(path)?,
     };
     let private = Attributes { propagation: libc::MS_PRIVATE, recursive: true, ..Attributes::default() };
     set_attributes(&mount, private).context(|| "cannot make the container's root private")?;
-    fs::create_dir_all(target).at(target)?;
+    make_target(target)?;
     let location = rustix::fs::openat(CWD, target, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
         .map_err(io::Error::from)
         .at(target)?;
@@ -50,6 +61,41 @@ pub fn open_root(rootfs: &RootfsMount) -> Result<OwnedFd> {
         }
         RootfsMount::Directory { path } => clone_tree(path, true).at(path),
     }
+}
+
+fn make_target(target: &Path) -> Result<()> {
+    match fs::create_dir_all(target) {
+        // It is there, in a place where we may make nothing.
+        Err(_) if target.is_dir() => Ok(()),
+        result => result.at(target),
+    }
+}
+
+fn flags_of(word: &str) -> Result<MountPropagationFlags> {
+    let (recursive, kind) = match word.strip_prefix('r') {
+        Some(rest) => (MountPropagationFlags::REC, rest),
+        None => (MountPropagationFlags::empty(), word),
+    };
+    let kind = match kind {
+        "private" => MountPropagationFlags::PRIVATE,
+        "slave" => MountPropagationFlags::DOWNSTREAM,
+        "shared" => MountPropagationFlags::SHARED,
+        "unbindable" => MountPropagationFlags::UNBINDABLE,
+        _ => {
+            return Err(Error::invalid(format!(
+                "`linux.rootfsPropagation` is `{word}`, which is no propagation"
+            )));
+        }
+    };
+    Ok(kind | recursive)
+}
+
+/// What the bundle wants of the root it is in by now.
+pub(crate) fn propagate(propagation: Option<&str>) -> Result<()> {
+    let Some(word) = propagation else { return Ok(()) };
+    mount_change("/", flags_of(word)?)
+        .map_err(io::Error::from)
+        .context(|| format!("cannot make the container's root {word}"))
 }
 
 /// Layers one by one, so that neither their number nor the length or the characters of their paths matter.
@@ -75,13 +121,36 @@ fn old_kernel(error: io::Error) -> io::Error {
     }
 }
 
+/// How a process comes into its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The new root takes the old one's place, which is gone.
+    Pivot,
+    /// It covers the old one: where that cannot be exchanged (a ramdisk).
+    Move,
+    /// The process only looks away: others in the mount namespace need what is there.
+    LookAway,
+}
+
 /// Makes `root` the root of this process and forgets everything else.
-pub(crate) fn enter(root: &OwnedFd) -> Result<()> {
+pub(crate) fn enter(root: &OwnedFd, entry: Entry) -> Result<()> {
     let doing = || "cannot enter the container's root";
     fchdir(root).map_err(io::Error::from).context(doing)?;
-    // Root and old root on the same place: no directory for the old one is needed inside the image.
-    pivot_root(".", ".").map_err(io::Error::from).context(doing)?;
-    unmount(".", UnmountFlags::DETACH).map_err(io::Error::from).context(doing)?;
+    match entry {
+        Entry::Pivot => {
+            // Root and old root on the same place: no directory for the old one is needed inside the image.
+            pivot_root(".", ".").map_err(io::Error::from).context(doing)?;
+            // Before it goes, so that its going reaches no other namespace.
+            let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+            mount_change(".", flags).map_err(io::Error::from).context(doing)?;
+            unmount(".", UnmountFlags::DETACH).map_err(io::Error::from).context(doing)?;
+        }
+        Entry::Move => {
+            mount_move(".", "/").map_err(io::Error::from).context(doing)?;
+            rustix::process::chroot(".").map_err(io::Error::from).context(doing)?;
+        }
+        Entry::LookAway => rustix::process::chroot(".").map_err(io::Error::from).context(doing)?,
+    }
     rustix::process::chdir("/").map_err(io::Error::from).context(doing)
 }
 

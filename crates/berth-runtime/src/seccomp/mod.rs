@@ -7,45 +7,97 @@
 
 mod bpf;
 mod default;
+mod listener;
 mod profile;
 mod table;
 
+pub(crate) use listener::Listener;
+
 use berth_oci::{Error, Result};
-use berth_sys::seccomp::Instruction;
-use oci_spec::runtime::{Capabilities, LinuxSeccomp, LinuxSeccompFilterFlag};
+use berth_sys::seccomp::{Instruction, NEW_LISTENER};
+use oci_spec::runtime::{Capabilities, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// The architectures whose calls a filter can judge on this machine, in the specification's words.
+pub(crate) fn architectures() -> Vec<&'static str> {
+    table::Family::native().architectures().iter().map(|arch| arch.specification_name()).collect()
+}
 
 /// A filter, ready to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     program: Vec<Instruction>,
     flags: u64,
+    /// Where to send the descriptor of stopped calls, and what to say with it.
+    listener: Option<(PathBuf, String)>,
 }
 
 impl Filter {
     /// Docker's default for a container with these (bounding) capabilities.
     pub(crate) fn default_for(capabilities: &Capabilities) -> Self {
         let family = table::Family::native();
-        Self { program: bpf::generate(&default::profile(capabilities, family), family), flags: 0 }
+        let program = bpf::generate(&default::profile(capabilities, family), family);
+        Self { program, flags: 0, listener: None }
     }
 
     /// What a runtime specification says.
     pub(crate) fn from_spec(spec: &LinuxSeccomp) -> Result<Self> {
         let family = table::Family::native();
         let profile = profile::Profile::from_spec(spec, family)?;
-        Ok(Self { program: bpf::generate(&profile, family), flags: flags(spec)? })
+        let listener = listener_of(spec)?;
+        let ask = if listener.is_some() { NEW_LISTENER } else { 0 };
+        Ok(Self { program: bpf::generate(&profile, family), flags: flags(spec)? | ask, listener })
     }
 
-    /// Puts this process under it for good.
-    pub(crate) fn install(&self) -> std::io::Result<()> {
+    /// Who hears of the calls that this filter stops.
+    pub(crate) fn listener_path(&self) -> Option<(&Path, &str)> {
+        self.listener.as_ref().map(|(path, metadata)| (path.as_path(), metadata.as_str()))
+    }
+
+    /// Puts this process under it for good; answers the descriptor of stopped calls, if it has any.
+    pub(crate) fn install(&self) -> std::io::Result<Option<OwnedFd>> {
         berth_sys::seccomp::install(&self.program, self.flags)
     }
 }
 
+/// Stopped calls need somebody who hears of them; and the calls that tell him must not be stopped themselves.
+fn listener_of(spec: &LinuxSeccomp) -> Result<Option<(PathBuf, String)>> {
+    let stops = |action| action == LinuxSeccompAction::ScmpActNotify;
+    let stopped: Vec<_> = spec.syscalls().iter().flatten().filter(|rule| stops(rule.action())).collect();
+    if stops(spec.default_action()) {
+        return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be the default action of a seccomp profile"));
+    }
+    if stopped.is_empty() {
+        return match spec.listener_path() {
+            Some(_) => {
+                Err(Error::invalid("`linux.seccomp.listenerPath` is set, but nothing has SCMP_ACT_NOTIFY"))
+            }
+            None => Ok(None),
+        };
+    }
+    for name in ["sendmsg", "write", "close"] {
+        if stopped.iter().any(|rule| rule.names().iter().any(|n| n == name)) {
+            return Err(Error::invalid(format!(
+                "SCMP_ACT_NOTIFY cannot be used for the system call `{name}`"
+            )));
+        }
+    }
+    let path = spec.listener_path().clone().filter(|path| !path.as_os_str().is_empty());
+    let path = path.ok_or_else(|| Error::invalid("SCMP_ACT_NOTIFY needs `linux.seccomp.listenerPath`"))?;
+    Ok(Some((path, spec.listener_metadata().clone().unwrap_or_default())))
+}
+
 fn flags(spec: &LinuxSeccomp) -> Result<u64> {
+    const WAIT_KILLABLE_RECEIVE: u64 = 1 << 5;
     spec.flags().iter().flatten().try_fold(0, |bits, flag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC),
+        // Every thread of a process with one thread; together with a listener the kernel wants another flag too.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(bits),
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | libc::SECCOMP_FILTER_FLAG_LOG),
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(bits | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
-        other => Err(Error::unsupported(format!("the seccomp flag {other:?} is not supported"))),
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+            // Without a listener it means nothing, and the kernel says so.
+            Ok(if listener_of(spec)?.is_some() { bits | WAIT_KILLABLE_RECEIVE } else { bits })
+        }
     })
 }

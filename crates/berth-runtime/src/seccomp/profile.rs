@@ -70,19 +70,16 @@ pub(super) enum Operator {
 impl<'a> Profile<'a> {
     /// The rules of a runtime specification; names no architecture has are passed over, as they are by docker.
     pub(super) fn from_spec(spec: &'a LinuxSeccomp, family: Family) -> Result<Self> {
-        if spec.listener_path().is_some() {
-            return Err(Error::unsupported("`linux.seccomp.listenerPath` is not supported"));
-        }
         let default_errno = spec.default_errno_ret().unwrap_or(libc::EPERM as u32);
         let mut rules = Vec::new();
         for syscall in spec.syscalls().iter().flatten() {
-            let action = action(syscall.action(), syscall.errno_ret().unwrap_or(default_errno))?;
+            let action = action(syscall.action(), syscall.errno_ret().unwrap_or(default_errno));
             let conditions = syscall.args().iter().flatten().map(condition).collect::<Result<Vec<_>>>()?;
             let names = syscall.names().iter();
             rules.extend(names.map(|name| Rule { name, action, conditions: conditions.clone() }));
         }
         Ok(Self {
-            default: action(spec.default_action(), default_errno)?,
+            default: action(spec.default_action(), default_errno),
             architectures: architectures(spec, family)?,
             rules,
         })
@@ -109,8 +106,8 @@ fn architectures(spec: &LinuxSeccomp, family: Family) -> Result<Vec<Arch>> {
     Ok(wanted)
 }
 
-fn action(action: LinuxSeccompAction, errno: u32) -> Result<Action> {
-    Ok(match action {
+fn action(action: LinuxSeccompAction, errno: u32) -> Action {
+    match action {
         LinuxSeccompAction::ScmpActAllow => Action::ALLOW,
         LinuxSeccompAction::ScmpActErrno => Action::errno(errno.cast_signed()),
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
@@ -120,10 +117,8 @@ fn action(action: LinuxSeccompAction, errno: u32) -> Result<Action> {
         LinuxSeccompAction::ScmpActTrap => Action(libc::SECCOMP_RET_TRAP),
         LinuxSeccompAction::ScmpActLog => Action(libc::SECCOMP_RET_LOG),
         LinuxSeccompAction::ScmpActTrace => Action(libc::SECCOMP_RET_TRACE | errno & libc::SECCOMP_RET_DATA),
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err(Error::unsupported("the seccomp action SCMP_ACT_NOTIFY is not supported"));
-        }
-    })
+        LinuxSeccompAction::ScmpActNotify => Action(libc::SECCOMP_RET_USER_NOTIF),
+    }
 }
 
 fn condition(arg: &LinuxSeccompArg) -> Result<Condition> {

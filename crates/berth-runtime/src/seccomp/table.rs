@@ -48,6 +48,17 @@ impl Arch {
         }
     }
 
+    /// The runtime specification's name.
+    pub(super) fn specification_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::I386 => "SCMP_ARCH_X86",
+            Self::X32 => "SCMP_ARCH_X32",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+            Self::Arm => "SCMP_ARCH_ARM",
+        }
+    }
+
     /// Whether arguments are 32 bits wide.
     pub(super) fn is_narrow(self) -> bool {
         matches!(self, Self::I386 | Self::Arm)

@@ -3,7 +3,7 @@
 use crate::common;
 use crate::sandbox::Sandbox;
 use berth_runtime::Seccomp;
-use oci_spec::runtime::{Capability, LinuxNamespaceBuilder, LinuxNamespaceType};
+use oci_spec::runtime::{Capability, LinuxIntelRdt};
 
 fn output(script: &str) -> Option<String> {
     let outcome = Sandbox::shell(script)?.run().unwrap();
@@ -159,10 +159,8 @@ fn the_host_s_program_cannot_be_written() {
 fn what_cannot_be_done_is_refused() {
     let Some(mut sandbox) = Sandbox::shell("true") else { return };
     let mut linux = sandbox.bundle.spec.linux().clone().unwrap();
-    let mut namespaces = linux.namespaces().clone().unwrap();
-    namespaces.push(LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).build().unwrap());
-    linux.set_namespaces(Some(namespaces));
+    linux.set_intel_rdt(Some(LinuxIntelRdt::default()));
     sandbox.bundle.spec.set_linux(Some(linux));
     let error = sandbox.start().unwrap_err();
-    assert!(error.to_string().contains("of type user"), "{error}");
+    assert!(error.to_string().contains("`linux.intelRdt`"), "{error}");
 }

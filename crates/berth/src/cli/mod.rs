@@ -10,6 +10,7 @@ mod image;
 mod inspect;
 mod manifest;
 mod object;
+pub(crate) mod oci_runtime;
 mod registry;
 mod system;
 mod usage;
@@ -120,6 +121,9 @@ enum Command {
     Kill(container::KillArgs),
     /// Fetch the logs of a container
     Logs(container::LogsArgs),
+    /// Run containers from OCI bundles, as engines call a low-level runtime
+    #[command(name = "oci-runtime")]
+    OciRuntime(oci_runtime::Elsewhere),
     /// Pause all processes within one or more containers
     Pause(container::PauseArgs),
     /// List port mappings or a specific mapping for the container
@@ -204,6 +208,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Inspect(args) => args.run(context),
         Command::Kill(args) => args.run(context),
         Command::Logs(args) => args.run(context),
+        Command::OciRuntime(args) => args.run(),
         Command::Pause(args) => args.run(context),
         Command::Port(args) => args.run(context),
         Command::Ps(args) => args.run(context),

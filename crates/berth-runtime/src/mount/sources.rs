@@ -1,0 +1,54 @@
+//! What is mounted from the host and has to be opened before the container's user namespace is entered: there nobody
+//! may look into directories that are closed to the world, nor change the owners that files are shown with.
+
+use super::act::{clone_tree, open_source};
+use super::plan::{Kind, MountPlan};
+use crate::bundle::RootfsMount;
+use crate::user_namespace::Mappings;
+use berth_oci::{AtPath, Context, Error, Result};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Detached mounts, one for each planned one that needs it.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) root: Option<OwnedFd>,
+    pub(crate) mounts: Vec<Option<OwnedFd>>,
+}
+
+impl Sources {
+    /// Opens all of them for a container in a user namespace with these mappings, or in none of its own.
+    pub(crate) fn open(
+        rootfs: &RootfsMount,
+        plans: &[MountPlan],
+        namespace: Option<&Mappings>,
+    ) -> Result<Self> {
+        let root = match (namespace, rootfs) {
+            (Some(_), RootfsMount::Directory { path }) => Some(clone_tree(path, true).at(path)?),
+            _ => None,
+        };
+        let mounts = plans.iter().map(|plan| source(plan, namespace)).collect::<Result<_>>()?;
+        Ok(Self { root, mounts })
+    }
+}
+
+fn source(plan: &MountPlan, namespace: Option<&Mappings>) -> Result<Option<OwnedFd>> {
+    let Kind::Bind { source, part, recursive } = &plan.kind else { return Ok(None) };
+    if namespace.is_none() && plan.owners.is_none() {
+        return Ok(None);
+    }
+    let tree = open_source(source, part.as_deref(), *recursive)?;
+    if let Some(owners) = &plan.owners {
+        let mappings = owners.mappings.as_ref().or(namespace).ok_or_else(|| {
+            Error::invalid(format!(
+                "the mount on `{}` is to have the owners of a user namespace, but there is none",
+                plan.target.display()
+            ))
+            .hint("give it uidMappings and gidMappings")
+        })?;
+        let holder = mappings.namespace()?;
+        berth_sys::mount::map_owners(&tree, holder.as_fd(), owners.recursive).context(|| {
+            format!("`{}` lies on a file system that cannot be shown with other owners", source.display())
+        })?;
+    }
+    Ok(Some(tree))
+}

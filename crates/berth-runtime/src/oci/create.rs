@@ -1,0 +1,240 @@
+//! Making a container: everything up to the moment before its program runs.
+
+use super::place::Place;
+use super::record::{FirstProcess, Record, read_spec};
+use super::{Child, Runtime, terminal};
+use crate::birth::{self, Born};
+use crate::bundle::{RootfsMount, Seccomp};
+use crate::cgroup::{Cgroup, CgroupPlan, Layout};
+use crate::hook::{self, Subject};
+use crate::init::{ContainerPlan, Gate, Message, Stdio, has_new};
+use crate::mount::{CgroupMounts, MountPlan};
+use crate::validate;
+use berth_oci::{AtPath, Context, Error, Result};
+use jiff::Timestamp;
+use oci_spec::runtime::{ContainerState, Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What a caller says about a container to be.
+#[derive(Clone, Debug)]
+pub struct Create<'a> {
+    /// Its name.
+    pub id: &'a str,
+    /// The directory with `config.json`.
+    pub bundle: &'a Path,
+    /// Who gets the other end of the terminal; without it that is the answer's.
+    pub console_socket: Option<&'a Path>,
+    /// Where the number of its process is to be written.
+    pub pid_file: Option<&'a Path>,
+    /// How many descriptors after the standard three its program gets.
+    pub preserved: u32,
+    /// Variables that its program gets besides the bundle's: what the caller says about the descriptors.
+    pub environment: Vec<String>,
+    /// Whether it gets a session keyring of its own.
+    pub new_keyring: bool,
+    /// Whether its root is moved over the old one instead of taking its place: for machines without a root that can
+    /// be exchanged.
+    pub no_pivot: bool,
+}
+
+impl Runtime {
+    /// Makes a container of a bundle; its process waits for [`Self::start`].
+    pub fn create(&self, create: &Create<'_>) -> Result<Child> {
+        let bundle = fs::canonicalize(create.bundle).at(create.bundle)?;
+        let (mut spec, config) = read_spec(&bundle.join("config.json"))?;
+        check(&spec, create)?;
+        if let (Some(process), false) = (spec.process_mut(), create.environment.is_empty()) {
+            process.env_mut().get_or_insert_default().extend(create.environment.iter().cloned());
+        }
+        let layout = Layout::detect()?;
+        let none = LinuxResources::default();
+        let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&none);
+        let (parent, name) = cgroup_place(&spec, create.id)?;
+        let cgroups = CgroupPlan::new(&layout, &parent, &name, resources)?;
+        let rootfs = root_of(&spec, &bundle)?;
+        let place = Place::of(&self.root, create.id)?;
+        place.make()?;
+        let mut record = Record {
+            subject: Subject {
+                version: spec.version().clone(),
+                id: create.id.into(),
+                bundle: bundle.clone(),
+                annotations: spec.annotations().clone(),
+            },
+            rootfs,
+            created: Timestamp::now(),
+            cgroup: Cgroup::of(&cgroups),
+            first: None,
+        };
+        let made = fs::write(place.config(), config)
+            .at(place.config())
+            // Written down first: whatever happens from here on, somebody can clear it away.
+            .and_then(|()| record.write(&place))
+            .and_then(|()| make(create, &spec, &place, &mut record, &cgroups));
+        made.inspect_err(|_| {
+            // What is left of a container that came to nothing; the error that tells why is on its way.
+            drop(record.cgroup.kill().and_then(|()| record.cgroup.remove()));
+            drop(place.remove());
+        })
+    }
+}
+
+fn check(spec: &Spec, create: &Create<'_>) -> Result<()> {
+    let Some(process) = spec.process() else {
+        return Err(Error::invalid("the runtime specification has no process"));
+    };
+    if spec.linux().is_none() {
+        return Err(Error::invalid("the runtime specification has no `linux`"));
+    }
+    if create.console_socket.is_some() && process.terminal() != Some(true) {
+        return Err(Error::invalid("a console socket was given, but `process.terminal` is not set"));
+    }
+    validate::spec(spec)
+}
+
+/// The container's cgroup, from the root of every hierarchy: parent and own name.
+fn cgroup_place(spec: &Spec, id: &str) -> Result<(String, String)> {
+    let path = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()).unwrap_or_default();
+    let text = path.to_string_lossy().trim_matches('/').to_owned();
+    if text.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("`linux.cgroupsPath` is `{}`, which leads up", path.display())));
+    }
+    if text.contains(':') && !path.is_absolute() {
+        return Err(Error::unsupported(format!(
+            "the cgroup `{text}` is in systemd's form `slice:prefix:name`"
+        ))
+        .hint("berth makes cgroups itself: use the cgroupfs driver"));
+    }
+    Ok(match text.rsplit_once('/') {
+        Some((parent, name)) => (format!("/{parent}"), name.to_owned()),
+        None if text.is_empty() => ("/".into(), id.to_owned()),
+        None => ("/".into(), text),
+    })
+}
+
+fn root_of(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("the runtime specification has no root"))?;
+    let path = bundle.join(root.path());
+    fs::canonicalize(&path).at(&path).map_err(|error| error.hint("`root.path` names the root file system"))
+}
+
+fn make(
+    create: &Create<'_>,
+    spec: &Spec,
+    place: &Place,
+    record: &mut Record,
+    cgroups: &CgroupPlan,
+) -> Result<Child> {
+    let linux = spec.linux().clone().unwrap_or_default();
+    let process = spec.process().as_ref().ok_or_else(|| Error::invalid("no process"))?;
+    let mounts = mounts(spec, &record.subject.bundle)?;
+    let filter = birth::filter(spec, Seccomp::Spec)?;
+    let (_, mut warnings) = Cgroup::create(cgroups)?;
+    let groups = CgroupMounts {
+        groups: cgroups.groups.iter().map(|g| (g.hierarchy.clone(), g.path())).collect(),
+        namespaced: has_new(&linux, LinuxNamespaceType::Cgroup),
+    };
+    let keyring = format!("_ses.{}", create.id);
+    let plan = ContainerPlan {
+        spec,
+        subject: &record.subject,
+        user: None,
+        rootfs: &RootfsMount::Directory { path: record.rootfs.clone() },
+        target: record.rootfs.clone(),
+        mounts: &mounts,
+        cgroups: &groups,
+        filter: filter.as_ref(),
+        keyring: create.new_keyring.then_some(keyring.as_str()),
+        is_attended: false,
+        no_pivot: create.no_pivot,
+        preserved: create.preserved,
+    };
+    let gate = Gate::Socket(place.listen()?);
+    let born = birth::container(&plan, &record.cgroup, stdio(process)?, gate)?;
+    let prepared = prepare(&born, spec, &record.subject);
+    let (terminal, more) = match prepared
+        .and_then(|(master, more)| Ok((terminal::hand_over(master, create.console_socket)?, more)))
+    {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            end(&born.pidfd)?;
+            return Err(error);
+        }
+    };
+    warnings.extend(more);
+    record.first = Some(FirstProcess::with(born.pid)?);
+    record.write(place)?;
+    write_pid(create.pid_file, born.pid)?;
+    Ok(Child { pid: born.pid, pidfd: born.pidfd, terminal, warnings })
+}
+
+/// The specification's mounts; a relative source is the bundle's.
+fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
+    let absolute = |mount: &Mount| {
+        let mut mount = mount.clone();
+        let options = mount.options().as_deref().unwrap_or_default();
+        let binds =
+            mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind");
+        if let (true, Some(source)) = (binds, mount.source().clone()) {
+            mount.set_source(Some(bundle.join(source)));
+        }
+        mount
+    };
+    spec.mounts().iter().flatten().map(|mount| MountPlan::new(&absolute(mount))).collect()
+}
+
+/// A terminal of the container's, or our own standard streams.
+pub(super) fn stdio(process: &Process) -> Result<Stdio> {
+    if process.terminal() == Some(true) {
+        let side = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+        let size = process.console_size().map(|size| (side(size.height()), side(size.width())));
+        let (rows, columns) = size.unwrap_or_default();
+        return Ok(Stdio::Terminal { rows, columns });
+    }
+    let copy = |fd: &dyn AsFd| {
+        fd.as_fd().try_clone_to_owned().context(|| "a standard stream is closed: give it at least /dev/null")
+    };
+    Ok(Stdio::Pipes([copy(&io::stdin())?, copy(&io::stdout())?, copy(&io::stderr())?]))
+}
+
+/// Goes along with the preparations; answers the other end of the terminal and what could not be done.
+fn prepare(born: &Born, spec: &Spec, subject: &Subject) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    loop {
+        match born.channel.receive()? {
+            Some((Message::Surrounded, _)) => {
+                let state = subject.state(ContainerState::Creating, Some(born.pid));
+                hook::run_early(spec.hooks().as_ref(), &state)?;
+                born.channel.go()?;
+            }
+            Some((Message::Ready { warnings }, master)) => return Ok((master, warnings)),
+            Some((Message::Failed(fault), _)) => return Err(fault.into()),
+            None => return Err(Error::internal("the container's process ended while it was being prepared")),
+        }
+    }
+}
+
+/// Kills a process of ours that nobody wants any more.
+pub(super) fn end(pidfd: &OwnedFd) -> Result<()> {
+    match pidfd_send_signal(pidfd, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => birth::reap(pidfd),
+        Err(error) => Err(io::Error::from(error)).context(|| "cannot end the container's process"),
+    }
+}
+
+/// Whole or not at all: whoever waits for the file reads it at once.
+pub(super) fn write_pid(path: Option<&Path>, pid: i32) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let name = path.file_name().ok_or_else(|| Error::invalid("the pid file has no name"))?;
+    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    fs::write(&temporary, pid.to_string()).at(&temporary)?;
+    fs::rename(&temporary, path).at(path)
+}
+
+/// Whether `linux` gives the container processes of its own, which end with the first.
+pub(super) fn has_own_processes(linux: Option<&Linux>) -> bool {
+    linux.is_some_and(|linux| has_new(linux, LinuxNamespaceType::Pid))
+}

@@ -1,0 +1,64 @@
+//! User namespaces: which of its users and groups are which of ours.
+
+use berth_oci::{AtPath, Context, Result};
+use berth_sys::process::{Cloned, clone3, exit_now};
+use oci_spec::runtime::LinuxIdMapping;
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_parent_process_death_signal, waitid,
+};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The mappings of one namespace, in the kernel's text form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mappings {
+    uids: String,
+    gids: String,
+}
+
+impl Mappings {
+    pub(crate) fn new(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Self {
+        Self { uids: text(uids), gids: text(gids) }
+    }
+
+    /// Gives them to the process `pid`, which has just got a namespace.
+    pub(crate) fn write(&self, pid: i32) -> Result<()> {
+        for (file, text) in [("uid_map", &self.uids), ("gid_map", &self.gids)] {
+            let path = format!("/proc/{pid}/{file}");
+            fs::write(&path, text)
+                .at(&path)
+                .map_err(|error| error.hint(format!("the mappings are `{}`", text.trim())))?;
+        }
+        Ok(())
+    }
+
+    /// A namespace with them and nobody in it.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd> {
+        let doing = || "cannot make a user namespace";
+        match clone3(libc::CLONE_NEWUSER as u64, None).context(doing)? {
+            Cloned::Child => {
+                if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+                    exit_now(1);
+                }
+                loop {
+                    rustix::event::pause();
+                }
+            }
+            Cloned::Parent { pid, pidfd } => {
+                let path = format!("/proc/{pid}/ns/user");
+                let namespace = self.write(pid).and_then(|()| Ok(File::open(&path).at(&path)?.into()));
+                pidfd_send_signal(&pidfd, Signal::KILL).map_err(io::Error::from).context(doing)?;
+                waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+                    .map_err(io::Error::from)
+                    .context(doing)?;
+                namespace
+            }
+        }
+    }
+}
+
+fn text(mappings: &[LinuxIdMapping]) -> String {
+    mappings.iter().map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size())).collect()
+}

@@ -1,0 +1,163 @@
+//! A process in the foreground: our signals are its, and its terminal is shown on ours, until it ends.
+//!
+//! Invariant: one loop; the caller's terminal is as it was when it ends.
+
+use crate::console::{self, RawMode};
+use crate::terminal;
+use berth_oci::{Context as _, Error, Result};
+use berth_runtime::oci::Child;
+use berth_sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+const SIGWINCH: i32 = 28;
+const SIGHUP: i32 = 1;
+/// What a user or a supervisor sends to a program.
+const PASSED_ON: [i32; 9] = [SIGHUP, 2, 3, 10, 12, 14, 15, 18, SIGWINCH];
+
+/// Signals that wait to be passed on: taken before there is anybody to pass them to, so that none is lost.
+pub(super) struct Signals(SignalFd);
+
+impl Signals {
+    pub(super) fn take() -> Result<Self> {
+        SignalFd::take(&PASSED_ON).map(Self).context(|| "cannot collect signals")
+    }
+}
+
+/// Stays until it has ended; answers its exit code.
+pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
+    let shown = Shown::on_ours(child.terminal)?;
+    let mut reads_input = shown.is_some();
+    loop {
+        let nothing = signals.0.as_fd();
+        let (output, input) = (shown.as_ref(), shown.as_ref().filter(|_| reads_input));
+        let stdin = io::stdin();
+        let mut polled = [
+            PollFd::new(&child.pidfd, PollFlags::IN),
+            PollFd::new(&signals.0, PollFlags::IN),
+            output.map_or_else(
+                || PollFd::from_borrowed_fd(nothing, PollFlags::empty()),
+                |s| PollFd::from_borrowed_fd(s.master.as_fd(), PollFlags::IN),
+            ),
+            match input {
+                Some(_) => PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN),
+                None => PollFd::from_borrowed_fd(nothing, PollFlags::empty()),
+            },
+        ];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::from(io::Error::from(error))),
+        }
+        let ready = polled.map(|fd| !fd.revents().is_empty());
+        if ready[1]
+            && let Some(number) = signals.0.next().context(|| "cannot read signals")?
+        {
+            heed(number, &child.pidfd, shown.as_ref());
+        }
+        if ready[3]
+            && let Some(shown) = input
+        {
+            reads_input = shown.type_in()?;
+        }
+        let has_more = match (ready[2], output) {
+            (true, Some(shown)) => shown.show()?,
+            _ => false,
+        };
+        if ready[0] && !has_more {
+            return code(&child.pidfd);
+        }
+    }
+}
+
+fn heed(number: i32, process: &OwnedFd, shown: Option<&Shown>) {
+    match (number, shown, berth_sys::signal::numbered(number)) {
+        (SIGWINCH, Some(shown), _) => shown.resize(),
+        // It may have ended just now, which is what happens next.
+        (_, _, Some(signal)) => {
+            let _ = pidfd_send_signal(process, signal);
+        }
+        _ => {}
+    }
+}
+
+fn code(process: &OwnedFd) -> Result<i32> {
+    let status = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED)
+        .map_err(io::Error::from)
+        .context(|| "cannot wait for the process")?;
+    let signal = |status: &rustix::process::WaitIdStatus| status.terminating_signal().map(|s| 128 + s);
+    Ok(status.and_then(|status| status.exit_status().or_else(|| signal(&status))).unwrap_or(255))
+}
+
+/// A process's terminal, shown on the caller's.
+struct Shown {
+    master: OwnedFd,
+    _raw: Option<RawMode>,
+}
+
+impl Shown {
+    fn on_ours(master: Option<OwnedFd>) -> Result<Option<Self>> {
+        let Some(master) = master else { return Ok(None) };
+        let raw = terminal::stdin_is_terminal().then(RawMode::enter).transpose()?;
+        let shown = Self { master, _raw: raw };
+        shown.resize();
+        Ok(Some(shown))
+    }
+
+    fn resize(&self) {
+        if let Some((rows, columns)) = console::size() {
+            // A terminal that is closing needs no size.
+            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let _ = tcsetwinsize(&self.master, size);
+        }
+    }
+
+    /// Passes some input on; whether there may be more.
+    fn type_in(&self) -> Result<bool> {
+        let mut bytes = [0; 4096];
+        match rustix::io::read(io::stdin(), &mut bytes) {
+            Ok(0) => Ok(false),
+            Ok(length) => {
+                let mut master = io::Cursor::new(&bytes[..length]);
+                io::copy(&mut master, &mut Master(&self.master))
+                    .context(|| "cannot write to the terminal")?;
+                Ok(true)
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Shows some output; whether there was any.
+    fn show(&self) -> Result<bool> {
+        let mut bytes = [0; 32 * 1024];
+        match rustix::io::read(&self.master, &mut bytes) {
+            Ok(length) if length > 0 => terminal::print(&bytes[..length]).map(|()| true),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            // The end of a terminal is EIO.
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Waits when the terminal's queue is full: its reader is the process, which does not wait for us.
+struct Master<'a>(&'a OwnedFd);
+
+impl Write for Master<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(self.0, bytes) {
+                Err(rustix::io::Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(self.0, PollFlags::OUT)], None)?;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

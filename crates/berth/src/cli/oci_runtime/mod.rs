@@ -1,0 +1,177 @@
+//! `berth oci-runtime`: the command line that engines expect of a low-level runtime, on any bundle.
+//!
+//! Here: its words, its log file, its exit codes. Not here: what they do (`berth_runtime::oci`), and anything of
+//! images. Invariant: an error is said twice, on stderr for people and in the log for the engine that called.
+
+mod args;
+mod exec;
+mod foreground;
+mod log;
+mod make;
+mod verbs;
+
+use crate::exit::{Exit, Failure, Outcome};
+use berth_runtime::oci::Runtime;
+use clap::{Parser, Subcommand};
+use log::{Format, Log};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Run containers from OCI bundles, as engines call a low-level runtime
+#[derive(Parser)]
+#[command(name = "berth oci-runtime", disable_version_flag = true, subcommand_required = true)]
+struct Cli {
+    /// The directory with the containers' state
+    #[arg(long, value_name = "DIR", default_value = "/run/berth-oci")]
+    root: PathBuf,
+    /// The file that errors and warnings are appended to
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// How they are written there
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+    /// Also write what is done
+    #[arg(long)]
+    debug: bool,
+    /// Refused: cgroups are made by berth itself
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Whether the caller is an ordinary user: true, false or auto
+    #[arg(long, value_name = "WHETHER", default_value = "auto")]
+    rootless: String,
+    /// Print the version and quit
+    #[arg(short = 'v', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a container and let its program wait for `start`
+    Create(make::CreateArgs),
+    /// Let the program of a container run
+    Start(args::Id),
+    /// Print the state of a container
+    State(args::Id),
+    /// Send a signal to a container
+    Kill(verbs::KillArgs),
+    /// Remove a container that has stopped
+    Delete(verbs::DeleteArgs),
+    /// Make a container, run it and remove it
+    Run(make::RunArgs),
+    /// Run a further process in a container
+    Exec(exec::Args),
+    /// Stop all processes of a container where they are
+    Pause(args::Id),
+    /// Let a paused container go on
+    Resume(args::Id),
+    /// List the processes of a container
+    Ps(verbs::PsArgs),
+    /// List containers
+    List(verbs::ListArgs),
+    /// Write a bundle's configuration to begin with
+    Spec(verbs::SpecArgs),
+    /// Print what this runtime understands
+    Features,
+}
+
+/// What every command needs.
+struct Context {
+    runtime: Runtime,
+    log: Log,
+}
+
+/// Whether the words are for us: `berth oci-runtime …`, or a link to berth with a runtime's name.
+pub(crate) fn words_for_us(words: &[OsString]) -> Option<Vec<OsString>> {
+    let program = words.first().map(Path::new).and_then(Path::file_name)?.to_str()?;
+    if ["berth-oci-runtime", "runc", "crun"].contains(&program) {
+        return Some(words.to_vec());
+    }
+    (words.get(1)? == "oci-runtime").then(|| words[1..].to_vec())
+}
+
+/// Runs the command; `all` are the words that this process was started with.
+pub(crate) fn run(words: &[OsString], all: &[OsString]) -> Outcome {
+    if matches!(words.get(1).and_then(|word| word.to_str()), Some("--version" | "-v")) {
+        return verbs::version();
+    }
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => return args::explain(&error),
+    };
+    let log = Log::new(cli.log, cli.log_format, cli.debug);
+    if cli.version {
+        return verbs::version();
+    }
+    let context = Context { runtime: Runtime::new(cli.root), log };
+    let result = refuse(cli.systemd_cgroup, &cli.rootless)
+        .and_then(|()| protect(&cli.command, all))
+        .map_err(Failure::from)
+        .and_then(|()| dispatch(cli.command, &context));
+    result.inspect_err(|failure| context.log.error(&failure.message()))
+}
+
+fn refuse(systemd_cgroup: bool, rootless: &str) -> berth_oci::Result<()> {
+    if systemd_cgroup {
+        return Err(berth_oci::Error::unsupported("the systemd cgroup driver is not supported")
+            .hint("berth makes cgroups itself: configure the engine with the cgroupfs driver"));
+    }
+    match rootless {
+        "auto" | "true" | "false" => Ok(()),
+        other => Err(berth_oci::Error::invalid(format!("`--rootless {other}` is none of true, false, auto"))),
+    }
+}
+
+/// What enters a container must not let it get at this program's file. Before that we open nothing: a descriptor that
+/// is to be handed on, but is not there, would be one of ours.
+fn protect(command: &Command, all: &[OsString]) -> berth_oci::Result<()> {
+    let preserved = match command {
+        Command::Create(args) => args.preserved(),
+        Command::Run(args) => args.preserved(),
+        Command::Exec(args) => args.preserved(),
+        _ => return Ok(()),
+    };
+    make::check_open(preserved)?;
+    berth_runtime::oci::protect_program(all)
+}
+
+fn dispatch(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Create(args) => args.run(context),
+        Command::Start(args) => done(context.runtime.start(&args.id)),
+        Command::State(args) => verbs::state(&args.id, context),
+        Command::Kill(args) => args.run(context),
+        Command::Delete(args) => args.run(context),
+        Command::Run(args) => args.run(context),
+        Command::Exec(args) => args.run(context),
+        Command::Pause(args) => done(context.runtime.pause(&args.id)),
+        Command::Resume(args) => done(context.runtime.resume(&args.id)),
+        Command::Ps(args) => args.run(context),
+        Command::List(args) => args.run(context),
+        Command::Spec(args) => args.run(),
+        Command::Features => verbs::features(),
+    }
+}
+
+fn done(result: berth_oci::Result<()>) -> Outcome {
+    Ok(result.map(|()| Exit::SUCCESS)?)
+}
+
+/// The command among berth's own, for its help; its words are looked for before all others.
+#[derive(clap::Args)]
+pub(crate) struct Elsewhere {
+    /// create, start, state, kill, delete, run, exec, pause, resume, ps, list, spec or features
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
+impl Elsewhere {
+    pub(crate) fn run(self) -> Outcome {
+        let _ = self.words;
+        Err(Failure::client(
+            berth_oci::Error::invalid("`oci-runtime` comes first, and has options of its own")
+                .hint("berth oci-runtime --root DIR COMMAND"),
+        ))
+    }
+}

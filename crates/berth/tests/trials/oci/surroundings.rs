@@ -1,0 +1,177 @@
+//! What a container finds around it: namespaces, hooks, mounts, limits, streams.
+
+use super::bundle::Bundle;
+use serde_json::{Value, json};
+use std::path::Path;
+
+#[test]
+fn hooks_run_at_their_moments_with_the_state() {
+    let Some(mut bundle) = Bundle::of("cat /tmp/inside") else { return };
+    let log = bundle.path("hooks");
+    let moments = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    let mut hooks = json!({});
+    for moment in moments {
+        let script = format!("echo {moment} $(cat) >> {}", log.display());
+        hooks[moment] =
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }]);
+    }
+    hooks["startContainer"] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "/bin/cat > /tmp/inside"] }]);
+    bundle.config["hooks"] = hooks;
+    bundle.config["annotations"] = json!({ "a": "b" });
+    let said = bundle.run();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let inside: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&inside["status"], &inside["annotations"]["a"]), (&json!("created"), &json!("b")));
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<(&str, Value)> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(moment, state)| (moment, serde_json::from_str(state).unwrap()))
+        .collect();
+    assert_eq!(lines.iter().map(|(moment, _)| *moment).collect::<Vec<_>>(), moments);
+    let statuses: Vec<_> = lines.iter().map(|(_, state)| state["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["creating", "creating", "creating", "running", "stopped"]);
+    assert!(lines.iter().all(|(_, state)| state["id"] == *bundle.id && state["bundle"].is_string()));
+}
+
+#[test]
+fn a_hook_that_fails_stops_what_it_is_about() {
+    for (moment, runs) in [
+        ("prestart", false),
+        ("createRuntime", false),
+        ("createContainer", false),
+        ("startContainer", false),
+        ("poststop", true),
+    ] {
+        let Some(mut bundle) = Bundle::of("echo ran") else { return };
+        bundle.config["hooks"][moment] =
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo because >&2; exit 3"] }]);
+        let said = bundle.run();
+        assert_eq!(said.stdout == "ran\n", runs, "{moment}: {said:?}");
+        let log = std::fs::read_to_string(bundle.path("log")).unwrap();
+        assert!(log.contains(&format!("error running {moment} hook #0")) && log.contains("because"), "{log}");
+        assert!(bundle.is_gone(), "{moment}");
+    }
+}
+
+#[test]
+fn a_user_namespace_has_its_own_root() {
+    let script = "id -u; cat /proc/self/uid_map | tr -s ' '; echo x > /tmp/made; stat -c %u /tmp/made; echo > /dev/null";
+    let Some(mut bundle) = Bundle::of(script) else { return };
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+    for field in ["uidMappings", "gidMappings"] {
+        bundle.config["linux"][field] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    }
+    std::os::unix::fs::chown(bundle.path("rootfs/tmp"), Some(100_000), Some(100_000)).unwrap();
+    // A directory that only the host's root may look into can still be shown.
+    let closed = bundle.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::create_dir(closed.join("open")).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({ "destination": "/tmp/shown", "type": "bind", "source": closed.join("open"), "options": ["rbind"] }));
+    let said = bundle.run();
+    assert_eq!((said.code, &*said.stdout), (Some(0), "0\n 0 100000 65536\n0\n"), "{said:?}");
+    let made = std::fs::metadata(bundle.path("rootfs/tmp/made")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 100_000);
+}
+
+#[test]
+fn files_can_be_shown_with_other_owners() {
+    let Some(mut bundle) = Bundle::of("stat -c %u:%g /mnt/file; echo x > /mnt/new") else { return };
+    let source = bundle.path("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "").unwrap();
+    for path in [&source, &source.join("file")] {
+        std::os::unix::fs::chown(path, Some(1000), Some(1001)).unwrap();
+    }
+    let mapping = |from: u32, to: u32| json!([{ "containerID": from, "hostID": to, "size": 1 }]);
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({
+        "destination": "/mnt", "type": "bind", "source": source, "options": ["bind", "idmap"],
+        "uidMappings": mapping(1000, 0), "gidMappings": mapping(1001, 0),
+    }));
+    let said = bundle.run();
+    assert_eq!((said.code, &*said.stdout), (Some(0), "0:0\n"), "{said:?}");
+    let made = std::fs::metadata(source.join("new")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 1000);
+}
+
+#[test]
+fn clocks_limits_names_and_masks() {
+    let script = "cut -d. -f1 /proc/uptime 2>/dev/null || sed 's/[.].*//' /proc/uptime; hostname; umask; id; uname -m; \
+        ulimit -n; cat /proc/self/oom_score_adj; cat /proc/sys/net/ipv4/ip_forward; ls /proc/self/fd | wc -l";
+    let Some(mut bundle) = Bundle::of(script) else { return };
+    let config = &mut bundle.config;
+    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+    config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 900_000_000 } });
+    config["linux"]["personality"] = json!({ "domain": "LINUX32" });
+    config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1" });
+    config["hostname"] = "here".into();
+    config["process"]["user"] = json!({ "uid": 5, "gid": 6, "additionalGids": [7], "umask": 63 });
+    config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+    config["process"]["oomScoreAdj"] = 500.into();
+    config["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 });
+    config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 3 });
+    let said = bundle.run();
+    let lines: Vec<_> = said.stdout.lines().collect();
+    assert!(lines[0].starts_with('9') && lines[0].len() == 9, "{said:?}");
+    let rest = ["here", "0077", "uid=5 gid=6 groups=6,7", "i686", "100", "500", "1", "4"];
+    assert_eq!(lines[1..], rest, "{said:?}");
+}
+
+#[test]
+fn mounts_are_as_their_options_say() {
+    let Some(mut bundle) = Bundle::of(
+        "grep -E ' /(ro|rro|rro/sub|plain|up|late|late/in) ' /proc/self/mounts | while read _ at _ options _; do \
+            echo $at ${options%%,*}; done; cat /up/there; stat -c %a /up /plain; cat /late/in; touch /late/x",
+    ) else {
+        return;
+    };
+    for name in ["up", "plain"] {
+        std::fs::create_dir(bundle.path("rootfs").join(name)).unwrap();
+    }
+    std::fs::write(bundle.path("rootfs/up/there"), "copied\n").unwrap();
+    std::fs::write(bundle.path("file"), "inside\n").unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o710);
+    std::fs::set_permissions(bundle.path("rootfs/plain"), open).unwrap();
+    std::fs::create_dir_all(bundle.path("tree/sub")).unwrap();
+    let tree = bundle.path("tree");
+    let mount = |to: &str, typ: &str, from: &Path, options: &[&str]| json!({ "destination": to, "type": typ, "source": from, "options": options });
+    let tmpfs = Path::new("tmpfs");
+    bundle.config["mounts"].as_array_mut().unwrap().extend([
+        mount("/ro", "bind", &tree, &["rbind", "ro"]),
+        mount("/rro", "bind", &tree, &["rbind", "rro"]),
+        mount("/plain", "tmpfs", tmpfs, &[]),
+        mount("/up", "tmpfs", tmpfs, &["tmpcopyup"]),
+        mount("/late", "tmpfs", tmpfs, &["ro"]),
+        mount("/late/in", "bind", Path::new("file"), &["bind"]),
+    ]);
+    let said = bundle.run();
+    let expected = "/ro ro\n/rro ro\n/plain rw\n/up rw\n/late ro\n/late/in rw\ncopied\n755\n710\ninside\n";
+    assert_eq!(said.stdout, expected, "{said:?}");
+    assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+}
+
+#[test]
+fn preserved_descriptors_reach_the_program_and_no_others() {
+    let Some(bundle) = Bundle::of("cat <&3; cat <&4; ls /proc/self/fd | tr '\\n' ' '") else { return };
+    std::fs::write(bundle.path("a"), "a\n").unwrap();
+    std::fs::write(bundle.path("b"), "b\n").unwrap();
+    let run = |open: &str, count: &str| {
+        let words = ["run", "--preserve-fds", count, &bundle.id];
+        let command = bundle.command(&words);
+        let words = command.get_args().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+        let script = format!("exec {open}; exec {} {words}", command.get_program().to_str().unwrap());
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(bundle.path(""))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    // 5 is the directory that ls reads.
+    assert_eq!(run("3<a 4<b 7<a", "2"), "a\nb\n0 1 2 3 4 5 ");
+    assert!(run("3<a", "2").contains("descriptor 4 is to be preserved, but is not open"));
+}
