@@ -12,6 +12,12 @@ pub struct LabelFilter {
 }
 
 impl LabelFilter {
+    /// Whether it lets everything through.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
+    }
+
     /// Whether `labels` satisfy it.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {

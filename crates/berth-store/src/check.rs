@@ -162,13 +162,13 @@ impl Store {
             Err(e) if e.kind() == Kind::Internal => return Err(e),
             Err(e) => return Ok(problem(Fault::Unreadable(e.to_string()))),
         };
-        let now = &assessment.summary.manifests;
-        let lost = image.manifests.iter().find(|was| {
+        let now = &assessment.summary.manifests[..];
+        let lost = image.manifests()?.iter().find(|was| {
             was.available && !now.iter().any(|m| m.available && m.descriptor.digest == was.descriptor.digest)
         });
         Ok(match lost {
             Some(lost) => problem(Fault::Incomplete { part: lost.descriptor.digest.clone() }),
-            None if *now != image.manifests || assessment.size != image.size => problem(Fault::WrongRecord),
+            None if now != image.manifests()? || assessment.size != image.size => problem(Fault::WrongRecord),
             None => None,
         })
     }

@@ -74,7 +74,7 @@ pub use platforms::PlatformImage;
 pub use problem::{CheckReport, Fault, Problem};
 pub use rebuild::Rebuilt;
 pub use recompress::Recompressed;
-pub use record::{ImageRecord, ManifestRecord};
+pub use record::{ImageRecord, LazySummary, ManifestRecord, Summary};
 pub use sink::{IngestOptions, KeepBlobs, StoreSink};
 pub use source::{OriginFallback, StoreSource};
 pub use store::Store;

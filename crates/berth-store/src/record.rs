@@ -3,11 +3,12 @@
 //! Invariant: everything a list of images shows stands in the record, computed once when the image arrived.
 
 use crate::database::{self, Answer, count, text, timestamp, timestamp_or_null};
-use berth_oci::{Descriptor, Digest, Error, Reference};
+use berth_oci::{Descriptor, Digest, Error, Reference, Result};
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// An image of the store: a root manifest or index, and its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +35,8 @@ pub struct ImageRecord {
     pub pinned: bool,
     /// The repository it came from, if it came from a registry.
     pub origin: Option<Reference>,
-    /// The labels of the config that fits this machine best.
-    pub labels: BTreeMap<String, String>,
-    /// What the root points to (or the root itself where it is no index), in its order.
-    pub manifests: Vec<ManifestRecord>,
+    /// The part that lists do not show; read when it is asked for.
+    pub summary: LazySummary,
 }
 
 /// One manifest of an image.
@@ -62,18 +61,60 @@ pub struct ManifestRecord {
 }
 
 /// The part of the record that no query asks for.
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Summary {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The labels of the config that fits this machine best.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) manifests: Vec<ManifestRecord>,
+    pub labels: BTreeMap<String, String>,
+    /// What the root points to (or the root itself where it is no index), in its order.
+    pub manifests: Vec<ManifestRecord>,
 }
+
+/// A [`Summary`] as the database has it, which is read at the first look: a list of a thousand images needs none.
+#[derive(Clone, Debug, Default)]
+pub struct LazySummary {
+    text: String,
+    read: OnceLock<Summary>,
+}
+
+impl PartialEq for LazySummary {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for LazySummary {}
 
 impl ImageRecord {
     /// Whether it has no name.
     #[must_use]
     pub fn is_dangling(&self) -> bool {
         self.names.is_empty()
+    }
+
+    fn summary(&self) -> Result<&Summary> {
+        if let Some(summary) = self.summary.read.get() {
+            return Ok(summary);
+        }
+        let summary = serde_json::from_str(&self.summary.text)
+            .map_err(|e| Error::corrupt(format!("the record of image {} is damaged: {e}", self.target)))?;
+        Ok(self.summary.read.get_or_init(|| summary))
+    }
+
+    /// The labels of the config that fits this machine best.
+    ///
+    /// # Errors
+    /// `Corrupt`: the record is damaged.
+    pub fn labels(&self) -> Result<&BTreeMap<String, String>> {
+        Ok(&self.summary()?.labels)
+    }
+
+    /// What the root points to (or the root itself where it is no index), in its order.
+    ///
+    /// # Errors
+    /// `Corrupt`: the record is damaged.
+    pub fn manifests(&self) -> Result<&[ManifestRecord]> {
+        Ok(&self.summary()?.manifests)
     }
 }
 
@@ -111,11 +152,8 @@ pub(crate) fn select(
 }
 
 fn record(row: &Row<'_>) -> Answer<ImageRecord> {
-    let target = database::digest(row, 0)?;
-    let summary: Summary = serde_json::from_str(text(row, 10)?)
-        .map_err(|e| Error::corrupt(format!("the record of image {target} is damaged: {e}")))?;
     Ok(ImageRecord {
-        target,
+        target: database::digest(row, 0)?,
         media_type: row.get(1)?,
         manifest_size: count(row, 2)?,
         names: Vec::new(),
@@ -126,7 +164,6 @@ fn record(row: &Row<'_>) -> Answer<ImageRecord> {
         last_used: timestamp_or_null(row, 7)?,
         pinned: row.get(8)?,
         origin: database::parsed_or_null(row, 9)?,
-        labels: summary.labels,
-        manifests: summary.manifests,
+        summary: LazySummary { text: text(row, 10)?.to_owned(), read: OnceLock::new() },
     })
 }

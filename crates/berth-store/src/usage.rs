@@ -161,7 +161,7 @@ fn from_rows(connection: &Connection) -> Answer<DiskUsage> {
     let mut images = image_rows(connection)?;
     let named = shares(connection, &mut images)?;
     Ok(DiskUsage {
-        images: images.into_values().collect(),
+        images,
         layers,
         blobs,
         unnamed: (layers + blobs).saturating_sub(named),
@@ -169,20 +169,21 @@ fn from_rows(connection: &Connection) -> Answer<DiskUsage> {
     })
 }
 
-fn image_rows(connection: &Connection) -> Answer<HashMap<String, ImageUsage>> {
+fn image_rows(connection: &Connection) -> Answer<Vec<ImageUsage>> {
     let mut statement = connection.prepare(
         "SELECT target, (SELECT count(*) FROM container WHERE container.image = image.target) FROM image",
     )?;
     let rows = statement.query_map([], |row| {
-        let target = digest(row, 0)?;
-        let usage = ImageUsage { target, shared: 0, unique: 0, containers: count(row, 1)? };
-        Ok((usage.target.to_string(), usage))
+        Ok(ImageUsage { target: digest(row, 0)?, shared: 0, unique: 0, containers: count(row, 1)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Gives every image its share; answers the bytes that any image has.
-fn shares(connection: &Connection, images: &mut HashMap<String, ImageUsage>) -> Answer<u64> {
+fn shares(connection: &Connection, images: &mut [ImageUsage]) -> Answer<u64> {
+    let places: Vec<Digest> = images.iter().map(|image| image.target.clone()).collect();
+    let places: HashMap<&str, usize> =
+        places.iter().enumerate().map(|(at, target)| (target.as_str(), at)).collect();
     // In the order of the index, so that everybody who has a thing stands together and nothing has to be sorted.
     let mut statement = connection.prepare(
         "SELECT content.digest, content.target, content.kind = 3,
@@ -192,15 +193,15 @@ fn shares(connection: &Connection, images: &mut HashMap<String, ImageUsage>) -> 
     )?;
     let mut rows = statement.query([])?;
     let (mut named, mut thing, mut disk) = (0, (String::new(), false), 0);
-    let mut owners: Vec<String> = Vec::new();
-    let mut settle = |bytes: u64, owners: &mut Vec<String>| {
+    // Images that are here, by their place in the list.
+    let mut owners: Vec<usize> = Vec::new();
+    let mut settle = |bytes: u64, owners: &mut Vec<usize>| {
         owners.sort_unstable();
         owners.dedup();
-        owners.retain(|owner| images.contains_key(owner));
         let is_unique = owners.len() == 1;
         named += if owners.is_empty() { 0 } else { bytes };
         for owner in owners.drain(..) {
-            let usage = images.get_mut(&owner).expect("only those that are here were retained");
+            let usage = &mut images[owner];
             *if is_unique { &mut usage.unique } else { &mut usage.shared } += bytes;
         }
     };
@@ -212,7 +213,7 @@ fn shares(connection: &Connection, images: &mut HashMap<String, ImageUsage>) -> 
             (thing, disk) =
                 ((key.0.to_owned(), key.1), row.get::<_, Option<i64>>(3)?.map_or(0, i64::cast_unsigned));
         }
-        owners.push(text(row, 1)?.to_owned());
+        owners.extend(places.get(text(row, 1)?));
     }
     settle(disk, &mut owners);
     Ok(named)

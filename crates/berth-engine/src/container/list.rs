@@ -133,7 +133,7 @@ impl Engine {
     fn unpacked_size(&self, target: &Digest, manifest: Option<&Digest>) -> Result<u64> {
         match self.store()?.image(target) {
             Ok(image) => {
-                let chosen = image.manifests.iter().find(|m| Some(&m.descriptor.digest) == manifest);
+                let chosen = image.manifests()?.iter().find(|m| Some(&m.descriptor.digest) == manifest);
                 Ok(chosen.map_or(0, |m| m.unpacked_size))
             }
             Err(error) if error.kind() == Kind::NotFound => Ok(0),

@@ -31,21 +31,24 @@ impl Engine {
     pub fn inspect_image(&self, name: &str, platform: Option<&Platform>) -> Result<ImageDetails> {
         let store = self.store()?;
         let record = store.resolve(name)?;
-        let is_artifact = record.manifests.iter().all(|manifest| !manifest.available);
+        let is_artifact = record.manifests()?.iter().all(|manifest| !manifest.available);
         let image = match is_artifact && platform.is_none() {
             true => None,
             false => Some(store.platform_image(&record.target, platform)?),
         };
-        let content_size = image.as_ref().map_or(record.manifest_size, |image| content_size(&record, image));
+        let content_size = match &image {
+            Some(image) => content_size(&record, image)?,
+            None => record.manifest_size,
+        };
         Ok(ImageDetails { record, image, content_size })
     }
 }
 
-fn content_size(record: &ImageRecord, image: &PlatformImage) -> u64 {
-    let same = record.manifests.iter().find(|m| m.descriptor.digest == *image.manifest.digest());
-    match same {
+fn content_size(record: &ImageRecord, image: &PlatformImage) -> Result<u64> {
+    let same = record.manifests()?.iter().find(|m| m.descriptor.digest == *image.manifest.digest());
+    Ok(match same {
         Some(manifest) => manifest.content_size,
         // Nested below another index: its own parts say it.
         None => image.manifest.raw().len() as u64 + image.manifest.blobs().map(|blob| blob.size).sum::<u64>(),
-    }
+    })
 }

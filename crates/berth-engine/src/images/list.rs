@@ -2,7 +2,7 @@
 
 use crate::{Engine, LabelFilter, glob};
 use berth_oci::{Digest, Reference, Result};
-use berth_store::ImageRecord;
+use berth_store::{ImageRecord, ManifestRecord};
 use jiff::Timestamp;
 
 /// Conditions on images; the default lets all of them through.
@@ -36,7 +36,11 @@ impl Engine {
         let since = created(&filter.since)?;
         let mut images = store.images()?;
         images.retain_mut(|image| filter.keeps(image) && is_between(image.created, since, before));
-        Ok(images)
+        if filter.labels.is_empty() {
+            return Ok(images);
+        }
+        let keep = |image: ImageRecord| Ok(filter.labels.matches(image.labels()?).then_some(image));
+        images.into_iter().filter_map(|image| keep(image).transpose()).collect()
     }
 
     /// One image, by docker's look-up.
@@ -85,11 +89,9 @@ fn is_between(created: Option<Timestamp>, since: Option<Timestamp>, before: Opti
 }
 
 impl ImageFilter {
-    /// Whether the record passes; drops the names that no glob matches.
+    /// Whether the record passes, whatever its labels; drops the names that no glob matches.
     fn keeps(&self, image: &mut ImageRecord) -> bool {
-        if self.dangling.is_some_and(|wanted| wanted != image.is_dangling())
-            || !self.labels.matches(&image.labels)
-        {
+        if self.dangling.is_some_and(|wanted| wanted != image.is_dangling()) {
             return false;
         }
         if self.references.is_empty() {
@@ -106,8 +108,10 @@ fn name_matches(pattern: &str, name: &Reference) -> bool {
 }
 
 /// Whether a digest belongs to an image: its root's or one of its manifests'.
+/// A damaged record owns nothing but its root.
 pub(crate) fn owns(image: &ImageRecord, digest: &Digest) -> bool {
-    image.target == *digest || image.manifests.iter().any(|manifest| manifest.descriptor.digest == *digest)
+    let is_part = |manifests: &[ManifestRecord]| manifests.iter().any(|m| m.descriptor.digest == *digest);
+    image.target == *digest || image.manifests().is_ok_and(is_part)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn is_complete(store: &Store, target: &Digest, platforms: &Platforms) -> Result<
             Err(error) => Err(error),
         },
         Platforms::All | Platforms::Available => {
-            Ok(store.image(target)?.manifests.iter().all(|manifest| manifest.available))
+            Ok(store.image(target)?.manifests()?.iter().all(|manifest| manifest.available))
         }
     }
 }

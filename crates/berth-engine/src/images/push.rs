@@ -113,7 +113,7 @@ fn choose(
     platform: Option<&Platform>,
 ) -> Result<(Manifest, Option<String>)> {
     let root = store.manifest(&record.target)?;
-    let is_partial = record.manifests.iter().any(|manifest| !manifest.available);
+    let is_partial = record.manifests()?.iter().any(|manifest| !manifest.available);
     match (root.index().is_some(), platform) {
         (true, Some(_)) => Ok((store.platform_image(&record.target, platform)?.manifest, None)),
         (true, None) if is_partial => {

@@ -158,8 +158,7 @@ mod tests {
             last_used: None,
             pinned: false,
             origin: None,
-            labels: Default::default(),
-            manifests: Vec::new(),
+            summary: Default::default(),
         }
     }
 

@@ -71,9 +71,9 @@ fn a_record_knows_what_lists_show() {
     let image = store.image(sample.target()).unwrap();
     assert_eq!(image.names.iter().map(|n| n.familiar()).collect::<Vec<_>>(), ["app:latest", "app:v1"]);
     assert_eq!(image.created.unwrap().to_string(), "2026-01-02T03:04:05Z");
-    assert_eq!(image.labels["made-by"], "test");
-    assert_eq!(image.origin.unwrap().to_string(), "registry.example/app");
-    let [manifest] = &image.manifests[..] else { panic!("one manifest") };
+    assert_eq!(image.labels().unwrap()["made-by"], "test");
+    assert_eq!(image.origin.as_ref().unwrap().to_string(), "registry.example/app");
+    let [manifest] = image.manifests().unwrap() else { panic!("one manifest") };
     assert!(manifest.available);
     assert_eq!(manifest.descriptor.platform, Some(Platform::host()));
     assert_eq!(manifest.unpacked_size, 2 * 2048);
@@ -117,7 +117,7 @@ fn an_index_is_one_image_with_what_is_here_of_it() {
     };
     berth_oci::copy(&sample, &sink, &one, &berth_oci::Silent).unwrap();
     let image = store.resolve("app").unwrap();
-    let available: Vec<bool> = image.manifests.iter().map(|m| m.available).collect();
+    let available: Vec<bool> = image.manifests().unwrap().iter().map(|m| m.available).collect();
     assert_eq!((&image.target, &available[..]), (sample.target(), &[false, true][..]));
     let arm = "linux/arm64".parse().unwrap();
     let found = store.platform_image(sample.target(), Some(&arm)).unwrap();
@@ -128,7 +128,7 @@ fn an_index_is_one_image_with_what_is_here_of_it() {
     assert!(error.message().contains("does not provide the specified platform (linux/amd64)"), "{error}");
 
     pull(&store, &sample, "app").unwrap();
-    assert!(store.resolve("app").unwrap().manifests.iter().all(|m| m.available));
+    assert!(store.resolve("app").unwrap().manifests().unwrap().iter().all(|m| m.available));
     store.platform_image(sample.target(), Some(&amd)).unwrap();
     let child = &sample.root.as_ref().unwrap().children()[0].digest;
     assert_eq!(store.resolve(child.short()).unwrap().target, *sample.target());

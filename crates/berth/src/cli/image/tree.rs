@@ -6,6 +6,7 @@ use crate::format::human;
 use crate::format::table::{Spacing, aligned_with};
 use crate::terminal;
 use berth_engine::ImageFilter;
+use berth_oci::Result;
 use berth_store::ImageRecord;
 
 /// Show images with their platforms.
@@ -31,14 +32,15 @@ pub(super) fn show(context: &Context, filter: &ImageFilter) -> Outcome {
     let (images, in_use) = (engine.images(filter)?, engine.image_use()?);
     let mut text = "IMAGE\tID\tDISK USAGE\tCONTENT SIZE\tUSED\n".to_owned();
     for image in &images {
-        text += &lines(image, in_use.contains_key(&image.target));
+        text += &lines(image, in_use.contains_key(&image.target))?;
     }
     terminal::print(aligned_with(&text, Spacing { least: 0, padding: 3 }))?;
     Ok(Exit::SUCCESS)
 }
 
-fn lines(image: &ImageRecord, is_used: bool) -> String {
-    let here = || image.manifests.iter().filter(|manifest| manifest.available);
+fn lines(image: &ImageRecord, is_used: bool) -> Result<String> {
+    let manifests = image.manifests()?;
+    let here = || manifests.iter().filter(|manifest| manifest.available);
     let content: u64 = here().map(|manifest| manifest.content_size).sum();
     let mark = if is_used { "U" } else { "" };
     let mut text = String::new();
@@ -58,8 +60,8 @@ fn lines(image: &ImageRecord, is_used: bool) -> String {
         human::short_size(image.size),
         human::short_size(content)
     );
-    for (index, manifest) in image.manifests.iter().enumerate() {
-        let branch = if index + 1 == image.manifests.len() { "└─" } else { "├─" };
+    for (index, manifest) in manifests.iter().enumerate() {
+        let branch = if index + 1 == manifests.len() { "└─" } else { "├─" };
         let platform =
             manifest.descriptor.platform.as_ref().map_or("unknown".to_owned(), ToString::to_string);
         let (disk, content) = match manifest.available {
@@ -73,5 +75,5 @@ fn lines(image: &ImageRecord, is_used: bool) -> String {
             human::short_size(content)
         );
     }
-    out
+    Ok(out)
 }

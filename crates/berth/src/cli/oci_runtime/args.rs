@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 /// A container.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct Id {
     /// The container's name
     pub(super) id: String,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 /// `exec`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct Args {
     /// A file with the process, in the form that config.json has it
     #[arg(short, long, value_name = "FILE")]

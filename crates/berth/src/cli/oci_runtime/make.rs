@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// What both take.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct Common {
     /// The directory with config.json
     #[arg(short, long, value_name = "DIR", default_value = ".")]
@@ -34,6 +35,7 @@ pub(super) struct Common {
 
 /// `create`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct CreateArgs {
     #[command(flatten)]
     common: Common,
@@ -41,6 +43,7 @@ pub(super) struct CreateArgs {
 
 /// `run`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct RunArgs {
     /// Return when the program runs
     #[arg(short, long)]

@@ -160,6 +160,7 @@ fn done(result: berth_oci::Result<()>) -> Outcome {
 
 /// The command among berth's own, for its help; its words are looked for before all others.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Elsewhere {
     /// create, start, state, kill, delete, run, exec, pause, resume, ps, list, spec or features
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]

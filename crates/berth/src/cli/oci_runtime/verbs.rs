@@ -24,6 +24,7 @@ enum Format {
 
 /// `kill`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct KillArgs {
     /// Also to the other processes
     #[arg(short, long)]
@@ -44,6 +45,7 @@ impl KillArgs {
 
 /// `delete`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct DeleteArgs {
     /// Kill it first when it still runs
     #[arg(short, long)]
@@ -73,6 +75,7 @@ pub(super) fn state(id: &str, context: &Context) -> Outcome {
 
 /// `list`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct ListArgs {
     /// How it is shown
     #[arg(short, long, value_enum, default_value = "table")]
@@ -110,6 +113,7 @@ fn table(views: &[View]) -> String {
 
 /// `ps`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct PsArgs {
     /// How it is shown
     #[arg(short, long, value_enum, default_value = "table")]
@@ -154,6 +158,7 @@ fn only(text: &str, pids: &[i32]) -> Result<String> {
 
 /// `spec`
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(super) struct SpecArgs {
     /// The bundle's directory
     #[arg(short, long, value_name = "DIR", default_value = ".")]

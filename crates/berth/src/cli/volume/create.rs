@@ -8,6 +8,7 @@ use berth_engine::spec::{parse_label, parse_pair};
 
 /// Create a volume.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Specify volume driver name
     #[arg(short, long, value_name = "string", default_value = "local")]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 /// Display detailed information on one or more volumes.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Format output using a Go template, or 'json'
     #[arg(short, long, value_name = "string")]

@@ -9,6 +9,7 @@ use berth_engine::{Volume, VolumeFilter};
 
 /// List volumes.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Provide filter values (e.g. "dangling=true")
     #[arg(short, long, value_name = "filter", value_parser = filters::parse)]

@@ -13,6 +13,7 @@ pub(crate) use inspect::document;
 
 /// Manage volumes.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Create a volume
     Create(create::Args),

@@ -9,6 +9,7 @@ use berth_oci::Error;
 
 /// Remove unused local volumes.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]

@@ -7,6 +7,7 @@ use berth_oci::Kind;
 
 /// Remove one or more volumes.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Force the removal of one or more volumes
     #[arg(short, long)]

@@ -6,6 +6,7 @@ use super::functions::{self, Failure};
 use super::parse::{Branch, Command, List, Node, Operand, Pipeline, Tree, What};
 use super::value::Value;
 use super::{Fault, MAX_DEPTH, Options, print};
+use std::rc::Rc;
 
 /// A template that prints more than this repeats itself.
 const OUTPUT_LIMIT: usize = 256 << 20;
@@ -56,6 +57,10 @@ impl Run<'_> {
         match node {
             Node::Text(text) => self.out.push_str(text),
             Node::Action(pipeline) => {
+                if let Some(text) = field_of_row(pipeline, dot) {
+                    self.out.push_str(&text);
+                    return Ok(Flow::On);
+                }
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
                     self.out.push_str(&print::plain(&value));
@@ -319,6 +324,20 @@ impl Run<'_> {
         }
         functions::call(name, &arguments, self.options.header)
             .map_err(|Failure(why)| self.fault(at, &text, format!("error calling {name}: {why}")))
+    }
+}
+
+/// `{{.Name}}` of a row, where that is a text: nearly all that listings consist of, for which the way through the
+/// pipeline costs more than the value.
+fn field_of_row(pipeline: &Pipeline, dot: &Value) -> Option<Rc<str>> {
+    let ([command], [], Value::Object(row)) = (&pipeline.commands[..], &pipeline.variables[..], dot) else {
+        return None;
+    };
+    let [Operand { what: What::Field(path), .. }] = &command.words[..] else { return None };
+    let [name] = &path[..] else { return None };
+    match row.field(name)? {
+        Value::Text(text) => Some(text),
+        _ => None,
     }
 }
 
