@@ -6,6 +6,7 @@
 pub mod container;
 mod engine;
 mod etc;
+mod events;
 mod images;
 mod manifest_lists;
 mod matching;

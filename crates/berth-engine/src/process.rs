@@ -3,7 +3,7 @@
 //! Invariant: pure. Who the user is, is in `user.rs`; what the kernel is told, in `runtime_spec`.
 
 use crate::spec::{ContainerSpec, ExposedPort, Signal, parse_expose};
-use berth_oci::{Error, Result, RuntimeConfig};
+use berth_oci::{Error, Healthcheck, Result, RuntimeConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,12 @@ pub struct Process {
     pub stop_signal: Option<Signal>,
     /// Seconds between that and SIGKILL, where they are asked for.
     pub stop_timeout: Option<i64>,
+    /// The person's check over the image's.
+    #[serde(default)]
+    pub health: Option<Healthcheck>,
+    /// What a check's line runs in, where the image says.
+    #[serde(default)]
+    pub shell: Option<Vec<String>>,
 }
 
 impl Process {
@@ -56,6 +62,8 @@ impl Process {
             exposed: exposed(image, spec)?,
             stop_signal: spec.stop_signal.or(image_signal),
             stop_timeout: spec.stop_timeout.or(image.stop_timeout),
+            health: spec.health.over(image.healthcheck.as_ref())?,
+            shell: image.shell.clone().filter(|shell| !shell.is_empty()),
         })
     }
 

@@ -3,6 +3,7 @@
 //! Not here: any default that is Docker's business. Invariant: a [`Bundle`] is complete: the monitor that gets it
 //! reads no other configuration.
 
+use crate::life::Life;
 use crate::net::NetworkPlan;
 use jiff::Timestamp;
 use oci_spec::runtime::{Process, Spec};
@@ -48,6 +49,9 @@ pub struct Bundle {
     /// A command (program, then arguments) that removes the container after its exit, unless the connection that
     /// created it says it has done so itself: `--rm` survives the death of its caller.
     pub on_exit: Option<Vec<String>>,
+    /// What its monitor does for it beyond running it once.
+    #[serde(default)]
+    pub life: Life,
 }
 
 /// The root file system, mounted in the container's mount namespace only: nothing to unmount on the host.
@@ -126,6 +130,9 @@ pub struct Exec {
     pub stdin: bool,
     /// Docker's `--privileged`: without a seccomp filter.
     pub unconfined: bool,
+    /// What it is called in events; those of a nameless one are not told.
+    #[serde(default)]
+    pub id: Option<String>,
 }
 
 /// What a client wants to see of the container's streams.
@@ -148,6 +155,9 @@ pub struct Exit {
     pub oom_killed: bool,
     /// When.
     pub finished_at: Timestamp,
+    /// Another start follows.
+    #[serde(default)]
+    pub restarts: bool,
 }
 
 /// A process has begun to run.

@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The monitor finds its connection to its creator here, and the lock beside it.
 pub(crate) const CREATOR_FD: i32 = 3;
@@ -137,6 +138,13 @@ impl Connection {
     /// Sends a signal to the container's (or this connection's exec's) first process.
     pub fn signal(&mut self, number: i32) -> Result<()> {
         self.done(&Request::Signal(number))
+    }
+
+    /// Asks the container's first process to end, kills it when it has not done so within `patience`, and starts it
+    /// no more. Does not wait for the end. A frozen container goes on first. `lasting` is remembered in its state.
+    pub fn stop(&mut self, signal: i32, patience: Option<Duration>, lasting: bool) -> Result<()> {
+        let patience_ms = patience.map(|p| u64::try_from(p.as_millis()).unwrap_or(u64::MAX));
+        self.done(&Request::Stop { signal, patience_ms, lasting })
     }
 
     /// Freezes every process.

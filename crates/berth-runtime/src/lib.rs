@@ -1,15 +1,19 @@
 //! A bundle in, a running process out.
 //!
 //! Here: everything between a runtime specification and `execve`, a monitor per container, and [`net`]: bridges,
-//! addresses and published ports. Not here: images, registries, restart policies, Docker's JSON, default paths.
-//! Invariant: whatever happens to a caller or a monitor, the state on disk never claims a process that is not there.
+//! addresses and published ports. Not here: images, registries, the names of restart policies, Docker's JSON, default
+//! paths. Invariant: whatever happens to a caller or a monitor, the state on disk never claims a process that is not there.
 
 mod birth;
 mod bundle;
 mod cgroup;
+mod circumstances;
 mod connection;
+mod health;
 mod hook;
 mod init;
+mod journal;
+mod life;
 pub mod log;
 mod monitor;
 mod mount;
@@ -25,7 +29,11 @@ mod validate;
 
 pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
 pub use cgroup::remove_parent;
+pub use circumstances::{Asked, Circumstances, OutOfMemory};
 pub use connection::{Connection, Event, Input, create};
+pub use health::{Health, HealthStatus, Probe};
+pub use journal::{Happened, Journal, JournalReader};
+pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};
 pub use mount::{in_root, open_root};
 pub use state::{State, Status, read as state};
 pub use user::{Identity, resolve_user};

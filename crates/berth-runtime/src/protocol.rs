@@ -49,6 +49,13 @@ pub(crate) enum Request {
     Attach(Streams),
     Exec(Box<Exec>),
     Signal(i32),
+    /// This signal, SIGKILL after so many milliseconds if there are any, and no further start by the monitor;
+    /// `lasting` where a person wants it so, also after a reboot.
+    Stop {
+        signal: i32,
+        patience_ms: Option<u64>,
+        lasting: bool,
+    },
     Pause,
     Resume,
     Wait,

@@ -39,13 +39,13 @@ impl Recovery {
         fs::remove_file(run_dir.join(NAME))
     }
 
-    /// Ends what still runs and gives back what was taken. May be done twice.
+    /// Ends what still runs and gives back what was taken. May be done twice. One part that fails keeps no other
+    /// from its turn.
     pub(crate) fn clear_away(&self) -> Result<()> {
-        self.cgroup.kill()?;
+        let killed = self.cgroup.kill();
         let removed = self.cgroup.remove();
-        if let Some((network, container)) = &self.network {
-            net::teardown(network, container)?;
-        }
-        removed
+        let left =
+            self.network.as_ref().map_or(Ok(()), |(network, container)| net::teardown(network, container));
+        killed.and(removed).and(left)
     }
 }

@@ -5,6 +5,8 @@
 //! directory; it is taken before the first state is written and dies with the monitor. Invariant: a state that
 //! claims a live container is believed only while that lock is held; otherwise [`read`] repairs it.
 
+use crate::circumstances::Circumstances;
+use crate::health::Health;
 use crate::net::Joined;
 use crate::recovery::Recovery;
 use berth_oci::{AtPath, Error, Result};
@@ -26,6 +28,8 @@ pub enum Status {
     Running,
     /// Its processes are frozen.
     Paused,
+    /// Its program has ended and will be started again in a moment.
+    Restarting,
     /// Its program has ended, or could not be started (then `error` is set).
     Exited,
 }
@@ -49,6 +53,18 @@ pub struct State {
     pub network: Option<Joined>,
     /// Why it could not be started, or why its end is not known exactly.
     pub error: Option<String>,
+    /// How often its monitor has started it again by itself.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Somebody has asked for its end.
+    #[serde(default)]
+    pub stopped: bool,
+    /// What its check says, where it has one.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// What is known about its last end.
+    #[serde(default)]
+    pub circumstances: Circumstances,
     /// The boot this was written in: numbers of processes mean nothing in another.
     boot_id: String,
 }
@@ -65,6 +81,10 @@ impl State {
             oom_killed: false,
             network: None,
             error: None,
+            restarts: 0,
+            stopped: false,
+            health: None,
+            circumstances: Circumstances::default(),
             boot_id: boot_id()?,
         })
     }
@@ -117,6 +137,10 @@ fn lost() -> State {
         oom_killed: false,
         network: None,
         error: Some("the state of this container was lost when the machine stopped".into()),
+        restarts: 0,
+        stopped: false,
+        health: None,
+        circumstances: Circumstances::default(),
         boot_id: String::new(),
     }
 }
@@ -138,6 +162,7 @@ fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
     state.pid = None;
     state.network = None;
     state.finished_at = Some(Timestamp::now());
+    state.health.iter_mut().for_each(Health::end);
     (state.exit_code, state.error) = match (same_boot, started) {
         (true, true) => {
             (Some(137), Some("the monitor of this container was killed, and the container with it".into()))

@@ -59,7 +59,10 @@ impl Engine {
             Err(error) => self.discard(&container.id, false).and(Err(error)),
         });
         match filled {
-            Ok(container) => Ok(Created { container, warnings }),
+            Ok(container) => {
+                self.tell_container(&container, "create", &[])?;
+                Ok(Created { container, warnings })
+            }
             Err(error) => self.remove_volumes(&made).and(Err(error)),
         }
     }

@@ -36,25 +36,31 @@ impl Engine {
     /// # Errors
     /// `Conflict`: the container is not running; the program cannot be started: see [`berth_runtime::exit_code`].
     pub fn exec(&self, container: &Container, spec: &ExecSpec) -> Result<(Connection, Started)> {
-        if container.status() == Status::Paused {
-            return Err(Error::conflict(format!(
-                "Container {} is paused, unpause the container before exec",
-                container.name
-            )));
+        match container.status() {
+            Status::Paused => {
+                return Err(Error::conflict(format!(
+                    "Container {} is paused, unpause the container before exec",
+                    container.name
+                )));
+            }
+            Status::Restarting => return Err(super::stop::restarting(container)),
+            _ => {}
         }
         let mut connection = self.talk(container)?;
-        let started = connection.exec(exec(container, spec)?)?;
+        let started = connection.exec(exec(container, spec, Some(crate::random::id()?))?)?;
         Ok((connection, started))
     }
 }
 
-fn exec(container: &Container, spec: &ExecSpec) -> Result<Exec> {
+/// `id` is what it is called in events.
+pub(super) fn exec(container: &Container, spec: &ExecSpec, id: Option<String>) -> Result<Exec> {
     let user = spec.user.clone().unwrap_or_else(|| container.document.process.user.clone());
     Ok(Exec {
         process: process(container, spec)?,
         user: Some(user).filter(|user| !user.is_empty()),
         stdin: spec.stdin,
         unconfined: spec.privileged || container.document.spec.privileged,
+        id,
     })
 }
 

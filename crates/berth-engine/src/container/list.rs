@@ -173,7 +173,9 @@ impl Rules<'_> {
             && any(&wanted.published, |port| {
                 spec.ports.iter().any(|m| (m.container_port, m.protocol) == (port.port, port.protocol))
             })
-            && any(&wanted.health, |health| health == "none")
+            && any(&wanted.health, |wanted| {
+                wanted == container.health().map_or("none", |h| h.status.as_str())
+            })
     }
 }
 
@@ -184,6 +186,7 @@ pub fn word(status: Status) -> &'static str {
         Status::Created => "created",
         Status::Running => "running",
         Status::Paused => "paused",
+        Status::Restarting => "restarting",
         Status::Exited => "exited",
     }
 }

@@ -3,30 +3,34 @@
 //! Invariant: the record in the store says what was wanted and never changes its meaning; what a container is
 //! doing is asked of the runtime each time, so that no record can be wrong about it.
 
+mod boot;
 mod check;
 mod create;
 mod devices;
 mod exec;
+mod life;
 mod list;
 mod logs;
 mod remove;
 mod start;
 mod stop;
 mod volumes;
+mod why;
 
 pub use create::{CreateRequest, Created};
 pub use exec::ExecSpec;
 pub use list::{ContainerSize, Selection, word};
 pub use remove::RemoveOptions;
 pub use start::{Launch, StartOptions};
-pub use stop::StopOptions;
+pub use stop::{StopOptions, WaitCondition};
+pub use why::{Cause, Diagnosis};
 
 use crate::engine::Engine;
 use crate::process::Process;
 use crate::spec::{ContainerSpec, Mount};
 use berth_oci::{Digest, Error, Result};
 use berth_runtime::net::Joined;
-use berth_runtime::{State, Status};
+use berth_runtime::{Health, State, Status};
 use berth_store::ContainerRecord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -89,10 +93,16 @@ impl Container {
         self.state.as_ref().filter(|_| self.is_running()).and_then(|state| state.network.as_ref())
     }
 
-    /// Whether its program runs, paused or not.
+    /// Whether its program runs, paused or not, or is about to run again.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(self.status(), Status::Running | Status::Paused)
+        matches!(self.status(), Status::Running | Status::Paused | Status::Restarting)
+    }
+
+    /// What its check says, where it has one.
+    #[must_use]
+    pub fn health(&self) -> Option<&Health> {
+        self.state.as_ref().and_then(|state| state.health.as_ref())
     }
 }
 

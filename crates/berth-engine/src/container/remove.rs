@@ -36,6 +36,11 @@ impl Engine {
                 ))
                 .hint(format!("`berth stop {text}` ends it, `berth rm -f {text}` kills and removes it")));
             }
+            Some(Status::Restarting) if !options.force => {
+                return Err(Error::conflict(format!(
+                    "cannot remove container \"{text}\": container is restarting: stop the container before removing or force remove"
+                )));
+            }
             Some(Status::Paused) if !options.force => {
                 return Err(Error::conflict(format!(
                     "cannot remove container \"{text}\": container is paused and must be unpaused first"
@@ -70,7 +75,12 @@ impl Engine {
 
     /// Removes a container that has no process. Another who does the same at the same time is no error.
     pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<()> {
-        let anonymous = if volumes { self.anonymous_volumes_of(id)? } else { Vec::new() };
+        let container = match self.container(id) {
+            Ok(container) => Some(container),
+            // Somebody else has removed it, or nobody can read what it had.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => None,
+            Err(error) => return Err(error),
+        };
         self.store()?.release_rootfs(id)?;
         let run_dir = self.run_dir(id);
         match fs::remove_dir_all(&run_dir) {
@@ -78,18 +88,14 @@ impl Engine {
             _ => {}
         }
         match self.store()?.remove_container(id) {
-            Err(error) if error.kind() != Kind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.remove_volumes(&anonymous)
-    }
-
-    fn anonymous_volumes_of(&self, id: &str) -> Result<Vec<String>> {
-        match self.container(id) {
-            Ok(container) => Ok(container.document.anonymous_volumes()),
-            // Somebody else has removed it, or nobody can read what it had.
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            removed => removed?,
+        };
+        let Some(container) = container else { return Ok(()) };
+        self.tell_container(&container, "destroy", &[])?;
+        match volumes {
+            true => self.remove_volumes(&container.document.anonymous_volumes()),
+            false => Ok(()),
         }
     }
 

@@ -104,6 +104,7 @@ impl Engine {
             },
             log: self.log(container)?,
             on_exit: spec.auto_remove.then(|| self.cleanup_command(&container.id)),
+            life: self.life(container)?,
             hosts: network.is_some().then(|| directory.join("hosts")),
             dir: directory,
             network: network.map(|network| NetworkPlan { endpoint: endpoint(container), network }),

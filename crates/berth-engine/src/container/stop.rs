@@ -22,6 +22,18 @@ pub struct StopOptions {
     pub timeout: Option<i64>,
 }
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// That it does not run, now or later.
+    #[default]
+    NotRunning,
+    /// The end of its present or next run.
+    NextExit,
+    /// That nothing is left of it.
+    Removed,
+}
+
 impl Engine {
     /// Asks the container's process to end and makes it, if it does not. One that is not running is left alone.
     ///
@@ -29,21 +41,31 @@ impl Engine {
     /// No such container; its monitor does not answer.
     pub fn stop(&self, text: &str, options: StopOptions) -> Result<()> {
         let container = self.container(text)?;
-        let Some(mut connection) = self.follow(&container)? else { return Ok(()) };
+        if self.end_politely(&container, options, true)? {
+            self.tell_container(&self.container(&container.id).unwrap_or(container), "stop", &[])?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was something to end. The container's monitor has the patience: it also ends the container
+    /// when we are killed meanwhile. `lasting` where a person wants it not to run.
+    pub(super) fn end_politely(
+        &self,
+        container: &Container,
+        options: StopOptions,
+        lasting: bool,
+    ) -> Result<bool> {
+        let Some(mut connection) = self.follow(container)? else { return Ok(false) };
         let process = &container.document.process;
         let signal = options.signal.or(process.stop_signal).unwrap_or(Signal::TERM);
-        let timeout = options.timeout.or(process.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        if !send(&mut connection, signal)? {
-            return finish(&mut connection);
+        let patience = patience(options.timeout.or(process.stop_timeout));
+        match connection.stop(signal.number(), patience, lasting) {
+            // It has just ended.
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Unavailable) => {}
+            stopped => stopped?,
         }
-        if container.status() == Status::Paused {
-            connection.resume()?;
-        }
-        let patience = u64::try_from(timeout).ok().map(Duration::from_secs);
-        if !ends_within(&mut connection, patience)? && send(&mut connection, Signal::KILL)? {
-            ends_within(&mut connection, None)?;
-        }
-        finish(&mut connection)
+        finish(&mut connection)?;
+        Ok(true)
     }
 
     /// Stops the container and starts it again.
@@ -51,8 +73,11 @@ impl Engine {
     /// # Errors
     /// As [`stop`](Self::stop) and [`start`](Self::start).
     pub fn restart(&self, text: &str, options: StopOptions) -> Result<(Container, Vec<String>)> {
-        self.stop(text, options)?;
-        self.start(text)
+        let container = self.container(text)?;
+        self.stop(&container.id, options)?;
+        let started = self.start(&container.id)?;
+        self.tell_container(&started.0, "restart", &[])?;
+        Ok(started)
     }
 
     /// Sends a signal to the container's process.
@@ -79,10 +104,11 @@ impl Engine {
     /// `Conflict`: it is not running, or frozen already.
     pub fn pause(&self, text: &str) -> Result<()> {
         let container = self.container(text)?;
-        if container.status() == Status::Paused {
-            return Err(Error::conflict(format!("Container {} is already paused", container.id)));
+        match container.status() {
+            Status::Paused => Err(Error::conflict(format!("Container {} is already paused", container.id))),
+            Status::Restarting => Err(restarting(&container)),
+            _ => self.talk(&container)?.pause(),
         }
-        self.talk(&container)?.pause()
     }
 
     /// Lets them go on.
@@ -97,18 +123,53 @@ impl Engine {
         }
     }
 
-    /// Waits until the container is not running; answers its exit code.
+    /// Waits until the container is not running, or what else is asked for; answers its exit code.
     ///
     /// # Errors
     /// No such container.
-    pub fn wait(&self, text: &str) -> Result<i32> {
+    pub fn wait(&self, text: &str, condition: WaitCondition) -> Result<i32> {
         let container = self.container(text)?;
         let code = |container: &Container| container.state.as_ref().and_then(|s| s.exit_code).unwrap_or(0);
-        let Some(mut connection) = self.follow(&container)? else { return Ok(code(&container)) };
+        match condition {
+            WaitCondition::NotRunning => {}
+            WaitCondition::NextExit => self.await_start(&container)?,
+            WaitCondition::Removed => return self.await_removal(container),
+        }
+        let Some(mut connection) = self.follow(&container)? else {
+            return Ok(self.container(&container.id).map_or(code(&container), |now| code(&now)));
+        };
         match connection.wait() {
             Ok(exit) => Ok(exit.code),
             // The monitor was killed: what is left is on disk, repaired.
             Err(_) => Ok(code(&self.container(&container.id)?)),
+        }
+    }
+
+    /// Until its program runs.
+    fn await_start(&self, container: &Container) -> Result<()> {
+        let mut journal = self.events()?;
+        while !self.container(&container.id)?.is_running() {
+            while journal.next_event()?.is_some() {}
+            if self.container(&container.id)?.is_running() {
+                break;
+            }
+            journal.wait(None, None)?;
+        }
+        Ok(())
+    }
+
+    /// Until nothing is left of it; answers the last code that was known.
+    fn await_removal(&self, container: Container) -> Result<i32> {
+        let mut journal = self.events()?;
+        let mut code = 0;
+        loop {
+            while journal.next_event()?.is_some() {}
+            match self.container(&container.id) {
+                Ok(now) => code = now.state.and_then(|state| state.exit_code).unwrap_or(code),
+                Err(error) if error.kind() == Kind::NotFound => return Ok(code),
+                Err(error) => return Err(error),
+            }
+            journal.wait(None, None)?;
         }
     }
 
@@ -117,11 +178,14 @@ impl Engine {
     /// # Errors
     /// `Conflict`: somebody has it.
     pub fn rename(&self, text: &str, name: &ContainerName) -> Result<()> {
-        let renamed = self.store()?.rename_container(text, name.as_str());
-        renamed.map(drop).map_err(|error| match error.kind() {
+        let before = self.container(text)?;
+        let renamed = self.store()?.rename_container(&before.id, name.as_str());
+        renamed.map_err(|error| match error.kind() {
             Kind::Conflict => Error::conflict(format!("Error when allocating new name: {error}")),
             _ => error,
-        })
+        })?;
+        let old = ("oldName", format!("/{}", before.name));
+        self.tell_container(&self.container(&before.id)?, "rename", &[old])
     }
 
     /// A conversation with the container's monitor.
@@ -150,6 +214,16 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What happens between the end of a container and its next start by its monitor.
+pub(super) fn restarting(container: &Container) -> Error {
+    Error::conflict(format!("Container {} is restarting, wait until the container is running", container.id))
+}
+
+/// Seconds between the polite signal and SIGKILL; negative ones wait for ever.
+pub(super) fn patience(seconds: Option<i64>) -> Option<Duration> {
+    u64::try_from(seconds.unwrap_or(STOP_TIMEOUT)).ok().map(Duration::from_secs)
 }
 
 fn not_running(container: &Container) -> Error {

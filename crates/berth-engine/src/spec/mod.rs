@@ -5,17 +5,20 @@
 //! Invariant: every part is well formed; text is parsed on the way in and never again.
 
 mod env;
+mod health;
 mod label;
 mod log;
 mod mount;
 mod name;
 mod network;
 mod resources;
+mod restart;
 mod security;
 mod signal;
 mod size;
 
 pub use env::{EnvVar, parse_env_file};
+pub use health::{HealthSpec, health_command};
 pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
 pub use log::LogSpec;
 pub(crate) use mount::clean;
@@ -29,6 +32,7 @@ pub use network::{
     parse_hostname,
 };
 pub use resources::{Resources, Ulimit};
+pub use restart::RestartPolicy;
 pub use security::{CAPABILITIES, Capability, Device, Seccomp, SecurityOption, effective_capabilities};
 pub use signal::Signal;
 pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
@@ -38,6 +42,7 @@ use berth_runtime::net::PortMapping;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a person wants of a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +132,14 @@ pub struct ContainerSpec {
     pub sysctls: BTreeMap<String, String>,
     /// Where output is kept.
     pub log: LogSpec,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// How to ask whether it works.
+    pub health: HealthSpec,
+    /// Whether its first process only starts the program, passes signals on and reaps what is left over.
+    pub init: bool,
+    /// How long it may run.
+    pub max_runtime: Option<Duration>,
     /// Where the caller wanted the id written; only told again by `inspect`.
     pub id_file: Option<PathBuf>,
 }
@@ -159,6 +172,9 @@ impl ContainerSpec {
                 "Invalid value {}, range for oom score adj is [-1000, 1000]",
                 self.oom_score_adj
             )));
+        }
+        if self.auto_remove && self.restart != RestartPolicy::No {
+            return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
         }
         if self.network == NetworkMode::Host {
             self.check_host_network()?;

@@ -78,6 +78,34 @@ impl Cgroup {
         files.filter_map(|path| counter(&path, "oom_kill")).max().unwrap_or(0)
     }
 
+    /// Where memory is counted, and whether in v1's way.
+    pub(crate) fn memory(&self) -> Option<(&Path, Version)> {
+        let v1 = self.v1.iter().find(|dir| dir.join("memory.oom_control").exists());
+        let v2 = self.v2.iter().find(|dir| dir.join("memory.events").exists());
+        v1.map(|dir| (dir.as_path(), Version::V1)).or(v2.map(|dir| (dir.as_path(), Version::V2)))
+    }
+
+    /// The most bytes that its processes had at once.
+    pub(crate) fn memory_peak(&self) -> Option<u64> {
+        self.memory_number("memory.max_usage_in_bytes", "memory.peak")
+    }
+
+    /// How many bytes they may have; none where that is not limited.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        // v1's word for "as much as there is" is the largest multiple of a page.
+        self.memory_number("memory.limit_in_bytes", "memory.max").filter(|limit| *limit < i64::MAX as u64 / 2)
+    }
+
+    fn memory_number(&self, v1: &str, v2: &str) -> Option<u64> {
+        let (dir, version) = self.memory()?;
+        number(&dir.join(if version == Version::V1 { v1 } else { v2 }))
+    }
+
+    /// The most processes that were in it at once, where the kernel counts that.
+    pub(crate) fn most_processes(&self) -> Option<u64> {
+        self.v1.iter().chain(&self.v2).find_map(|dir| number(&dir.join("pids.peak")))
+    }
+
     /// Stops (or lets go on) every process, and waits until that is so.
     pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -267,6 +295,10 @@ fn attach_devices(dir: &Path, program: &[berth_sys::bpf::Instruction]) -> Result
     berth_sys::bpf::load_device_program(program)
         .and_then(|program| berth_sys::bpf::attach_device_program(cgroup.as_fd(), program.as_fd()))
         .context(|| "cannot limit the container's devices")
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn counter(path: &Path, name: &str) -> Option<u64> {

@@ -1,18 +1,12 @@
-//! Reading a log: from the end, between two times, and on as it grows.
+//! Reading a container's log: from the end, between two times, and on as it grows.
 
-use super::rotated;
-use berth_oci::{AtPath, Context, Error, Result};
+use super::lines::{Lines, Woken};
+use berth_oci::Result;
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify;
 use serde::Deserialize;
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -31,6 +25,9 @@ pub struct Entry {
     pub log: String,
     /// Where it was written.
     pub stream: Stream,
+    /// What else is said with every line of this container.
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
     /// When it was read from there.
     pub time: Timestamp,
 }
@@ -49,32 +46,15 @@ pub struct Options {
 /// Reads a log, oldest line first, across rotated files.
 #[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
     options: Options,
     ready: VecDeque<Entry>,
-    /// Files still to be read, newest last.
-    files: VecDeque<File>,
-    current: Option<BufReader<File>>,
-    /// A line whose end has not been written yet.
-    partial: String,
-    watch: Option<OwnedFd>,
+    lines: Lines,
 }
-
-/// A line cannot be longer: 16 KiB of text, six bytes for one at worst, and its frame.
-const LINE_LIMIT: u64 = 256 * 1024;
 
 impl Reader {
     /// Opens a log; one that does not exist (yet) is empty.
     pub fn open(path: &Path, options: Options) -> Result<Self> {
-        let mut reader = Self {
-            path: path.into(),
-            files: open_all(path)?,
-            options,
-            ready: VecDeque::new(),
-            current: None,
-            partial: String::new(),
-            watch: None,
-        };
+        let mut reader = Self { lines: Lines::open(path)?, options, ready: VecDeque::new() };
         if let Some(count) = reader.options.tail {
             reader.ready = reader.last(count)?;
         }
@@ -94,54 +74,28 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether a line after `until` has been met: nothing wanted will come.
     fn is_wanted(&self, entry: &Entry) -> bool {
         self.options.since.is_none_or(|since| entry.time >= since)
             && self.options.until.is_none_or(|until| entry.time <= until)
     }
 
-    /// Waits until the log changes (true) or `other` becomes readable or closes (false): usually the connection
-    /// that tells of the container's exit. The kernel wakes us; nothing is asked at intervals.
-    pub fn wait(&mut self, other: BorrowedFd<'_>) -> Result<bool> {
-        let watch = self.watch()?;
-        let mut polled = [PollFd::new(watch, PollFlags::IN), PollFd::from_borrowed_fd(other, PollFlags::IN)];
-        loop {
-            match poll(&mut polled, None) {
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error)).at(&self.path),
-            }
-        }
-        let changed = !polled[0].revents().is_empty();
-        if changed {
-            drain(self.watch()?);
-        }
-        Ok(changed)
+    /// Waits until the log changes, `other` becomes readable or closes (usually the connection that tells of the
+    /// container's exit), or nothing wanted can come any more.
+    pub fn wait(&mut self, other: BorrowedFd<'_>) -> Result<Woken> {
+        self.lines.wait(Some(other), self.options.until)
     }
 
     /// Starts to notice changes. Call before the last `next_entry` that answered `None`, or lines written in between
-    /// are noticed with the next change only; [`Self::wait`] would do it too late for the first time.
+    /// are noticed with the next change only.
     pub fn follow(&mut self) -> Result<()> {
-        self.watch().map(drop)
-    }
-
-    /// The directory, because a rotation brings a new file.
-    fn watch(&mut self) -> Result<&OwnedFd> {
-        if self.watch.is_none() {
-            let dir = self.path.parent().unwrap_or(Path::new("/"));
-            let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-            let watch = inotify::init(flags).map_err(io::Error::from).context(|| "cannot watch the log")?;
-            let events =
-                inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-            inotify::add_watch(&watch, dir, events).map_err(io::Error::from).at(dir)?;
-            self.watch = Some(watch);
-        }
-        Ok(self.watch.as_ref().expect("just made"))
+        self.lines.follow()
     }
 
     fn last(&mut self, count: usize) -> Result<VecDeque<Entry>> {
         let mut last = VecDeque::new();
-        self.skip_to_tail(count)?;
+        if self.options.until.is_none() {
+            self.lines.skip_to_tail(count)?;
+        }
         while let Some(entry) = self.read_entry()? {
             if self.is_wanted(&entry) {
                 last.push_back(entry);
@@ -153,28 +107,8 @@ impl Reader {
         Ok(last)
     }
 
-    /// Goes back from the end just far enough, so that the tail of a large log does not cost reading all of it.
-    fn skip_to_tail(&mut self, count: usize) -> Result<()> {
-        if self.options.until.is_some() {
-            return Ok(());
-        }
-        let mut missing = count;
-        let mut keep = VecDeque::new();
-        while let Some(mut file) = self.files.pop_back() {
-            let (at, found) = tail_start(&mut file, missing).at(&self.path)?;
-            file.seek(SeekFrom::Start(at)).at(&self.path)?;
-            keep.push_front(file);
-            missing -= found.min(missing);
-            if missing == 0 {
-                break;
-            }
-        }
-        self.files = keep;
-        Ok(())
-    }
-
     fn read_entry(&mut self) -> Result<Option<Entry>> {
-        while let Some(line) = self.read_line()? {
+        while let Some(line) = self.lines.next_line()? {
             // What is not an entry was not written by us (or by docker): pass over it, the rest may be good.
             if let Ok(entry) = serde_json::from_str(&line) {
                 return Ok(Some(entry));
@@ -182,121 +116,6 @@ impl Reader {
         }
         Ok(None)
     }
-
-    fn read_line(&mut self) -> Result<Option<String>> {
-        loop {
-            if self.current.is_none() && !self.next_file()? {
-                return Ok(None);
-            }
-            let Some(current) = &mut self.current else { return Ok(None) };
-            let room = LINE_LIMIT.saturating_sub(self.partial.len() as u64);
-            let length = current.by_ref().take(room).read_line(&mut self.partial);
-            let length = match length {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(Error::corrupt(format!("`{}` is not a log", self.path.display())));
-                }
-                Err(error) => return Err(error).at(&self.path),
-            };
-            if self.partial.ends_with('\n') || self.partial.len() as u64 >= LINE_LIMIT {
-                return Ok(Some(std::mem::take(&mut self.partial)));
-            }
-            if length == 0 && !self.leave_file()? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// At the end of a file: whether there is a newer one. The last file is kept, for what will be added to it.
-    fn leave_file(&mut self) -> Result<bool> {
-        if !self.files.is_empty() {
-            self.current = None;
-            return Ok(true);
-        }
-        let Some(current) = &mut self.current else { return Ok(false) };
-        let ours = current.get_ref().metadata().at(&self.path)?;
-        match fs::metadata(&self.path) {
-            Ok(newest) if newest.ino() != ours.ino() => self.reopen_after(ours.ino()),
-            Ok(newest) if newest.len() < current.stream_position().at(&self.path)? => {
-                current.seek(SeekFrom::Start(0)).at(&self.path)?;
-                self.partial.clear();
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// The log was rotated under us: go on with the files that are newer than ours.
-    fn reopen_after(&mut self, inode: u64) -> Result<bool> {
-        let mut newer = open_all(&self.path)?;
-        let ours = newer.iter().position(|f| f.metadata().is_ok_and(|m| m.ino() == inode));
-        if let Some(at) = ours {
-            newer.drain(..=at);
-        }
-        self.files = newer;
-        self.current = None;
-        Ok(!self.files.is_empty())
-    }
-
-    fn next_file(&mut self) -> Result<bool> {
-        if self.files.is_empty() {
-            self.files = open_all(&self.path)?;
-        }
-        self.current = self.files.pop_front().map(BufReader::new);
-        Ok(self.current.is_some())
-    }
-}
-
-/// All files that are there, oldest first.
-fn open_all(path: &Path) -> Result<VecDeque<File>> {
-    let mut files = VecDeque::new();
-    for number in 0.. {
-        let name = rotated(path, number);
-        match File::open(&name) {
-            Ok(file) => files.push_front(file),
-            // In the middle of a rotation the newest is missing for a moment; the older ones are there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error).at(&name),
-        }
-    }
-    Ok(files)
-}
-
-/// Where the last `count` lines of a file start, and how many there are.
-fn tail_start(file: &mut File, count: usize) -> io::Result<(u64, usize)> {
-    const BLOCK: u64 = 64 * 1024;
-    let end = file.seek(SeekFrom::End(0))?;
-    if count == 0 {
-        return Ok((end, 0));
-    }
-    let mut found = 0;
-    let mut block_end = end;
-    let mut bytes = vec![0; BLOCK as usize];
-    while block_end > 0 {
-        let start = block_end.saturating_sub(BLOCK);
-        let block = &mut bytes[..(block_end - start) as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(block)?;
-        for (at, _) in block.iter().enumerate().rev().filter(|(_, b)| **b == b'\n') {
-            let line_start = start + at as u64 + 1;
-            if line_start == end {
-                continue;
-            }
-            found += 1;
-            if found == count {
-                return Ok((line_start, count));
-            }
-        }
-        block_end = start;
-    }
-    Ok((0, found + usize::from(end > 0)))
-}
-
-fn drain(watch: &OwnedFd) {
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut events = inotify::Reader::new(watch, &mut buffer);
-    while events.next().is_ok() {}
 }
 
 #[cfg(test)]
@@ -304,6 +123,8 @@ mod tests {
     use super::super::Writer;
     use super::*;
     use crate::protocol::Channel;
+    use std::fs;
+    use std::path::PathBuf;
 
     fn texts(reader: &mut Reader) -> Vec<String> {
         std::iter::from_fn(|| reader.next_entry().unwrap()).map(|e| e.log.trim_end().to_owned()).collect()
@@ -354,10 +175,10 @@ mod tests {
         let mut reader = Reader::open(&path, Options { tail: Some(0), ..Options::default() }).unwrap();
         reader.follow().unwrap();
         assert_eq!(reader.next_entry().unwrap(), None);
-        let (other, _keep) = io::pipe().unwrap();
+        let (other, _keep) = std::io::pipe().unwrap();
         for number in 10..30 {
             writer.write(Channel::Stderr, format!("{number}\n").as_bytes()).unwrap();
-            assert!(reader.wait(std::os::fd::AsFd::as_fd(&other)).unwrap());
+            assert_eq!(reader.wait(std::os::fd::AsFd::as_fd(&other)).unwrap(), Woken::Grown);
             assert_eq!(texts(&mut reader), [number.to_string()]);
         }
     }

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::{CONTAINER, Monitor, Token};
 use crate::bundle::{Started, Stdin};
+use crate::circumstances::Circumstances;
 use crate::hook;
 use crate::init::Message;
 use crate::protocol::{Channel, Fault, Reply};
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use oci_spec::runtime::ContainerState;
 use rustix::event::PollFlags;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 impl Monitor {
     pub(super) fn handle(&mut self, token: Token, _flags: PollFlags) -> Result<()> {
@@ -27,6 +29,7 @@ impl Monitor {
                 }
             }
             Token::Exit(process) => self.exited(process)?,
+            Token::Memory => self.memory_ran_out()?,
         }
         Ok(())
     }
@@ -132,7 +135,14 @@ impl Monitor {
             warnings.extend(std::mem::take(&mut self.warnings));
             self.state.status = Status::Running;
             self.state.started_at = Some(Timestamp::now());
+            self.state.circumstances = Circumstances::default();
+            self.state.oom_killed = false;
+            self.begin_probing();
+            self.due.overrun = self.bundle.life.most_runtime.map(|most| Instant::now() + most);
             state::write(&self.bundle.dir, &self.state)?;
+            self.tell("start", &[]);
+        } else {
+            self.tell_exec("exec_start", number);
         }
         match requester {
             Some(client) => self.answer(client, &Reply::Started(Started { pid, warnings })),
@@ -144,11 +154,12 @@ impl Monitor {
         if number == CONTAINER {
             return self.failed_to_start(error);
         }
+        if self.probe_failed_to_start(number, &error)? {
+            return Ok(());
+        }
         let Some(process) = self.processes.remove(&number) else { return Ok(()) };
         // It has ended or is about to: it may have been caught in the middle of its preparation.
-        if process.signal(libc::SIGKILL).is_ok() {
-            process.reap()?;
-        }
+        process.kill_and_reap()?;
         match process.requester {
             Some(client) => {
                 if let Some(client) = self.clients.get_mut(&client) {
@@ -179,6 +190,7 @@ impl Monitor {
     }
 
     fn output(&mut self, number: u32, channel: Channel, bytes: &[u8]) {
+        self.keep_probe_output(number, bytes);
         if number == CONTAINER
             && let Some(log) = &mut self.log
             && let Err(error) = log.write(channel, bytes)
@@ -206,7 +218,7 @@ impl Monitor {
             self.hear(number)?;
         }
         let Some(process) = self.processes.get(&number) else { return Ok(()) };
-        let code = process.reap()?;
-        if number == CONTAINER { self.finish(code) } else { self.exec_exited(number, code) }
+        let end = process.reap()?;
+        if number == CONTAINER { self.finish(end) } else { self.exec_exited(number, end.code) }
     }
 }

@@ -1,8 +1,10 @@
 //! One client of a monitor: its socket, what it has sent so far, what it has yet to take.
 
 use crate::bundle::Streams;
+use crate::circumstances::Asked;
 use crate::protocol::{self, Channel, HEADER, Reply};
 use berth_oci::Result;
+use jiff::Timestamp;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -74,6 +76,16 @@ impl Client {
     pub(super) fn data(&mut self, channel: Channel, bytes: &[u8]) {
         self.outgoing.extend(protocol::header(channel, bytes.len()));
         self.outgoing.extend(bytes);
+    }
+
+    /// Who it is that asks for a signal, as the kernel knows it; nobody where it has gone meanwhile.
+    pub(super) fn asks_for(&self, signal: i32) -> Option<Asked> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
+        let pid = peer.pid.as_raw_nonzero().get();
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ");
+        let command = words.chars().take(200).collect();
+        Some(Asked { signal, at: Timestamp::now(), pid, uid: peer.uid.as_raw(), command })
     }
 
     pub(super) fn has_outgoing(&self) -> bool {

@@ -1,9 +1,11 @@
 //! The end: of an exec, of the container, of the monitor.
 
-use super::process::Process;
+use super::process::End;
 use super::spawn::has_own_pid_namespace;
+use super::time::Due;
 use super::{CONTAINER, Monitor};
 use crate::bundle::Exit;
+use crate::circumstances;
 use crate::connection::socket_path;
 use crate::protocol::{Fault, Reply};
 use crate::recovery::Recovery;
@@ -18,13 +20,17 @@ use std::io;
 impl Monitor {
     pub(super) fn exec_exited(&mut self, number: u32, code: i32) -> Result<()> {
         self.drain(number);
+        self.tell_exec_end(number, code);
         self.processes.remove(&number);
-        self.tell_exit(number, &Exit { code, oom_killed: false, finished_at: Timestamp::now() }, None)
+        self.probe_ended(number, code)?;
+        let exit = Exit { code, oom_killed: false, finished_at: Timestamp::now(), restarts: false };
+        self.tell_exit(number, &exit, None)
     }
 
-    /// The container's first process has ended with `code`.
-    pub(super) fn finish(&mut self, code: i32) -> Result<()> {
+    /// The container's first process has ended.
+    pub(super) fn finish(&mut self, end: End) -> Result<()> {
         let mut troubles = Vec::new();
+        self.suspend_probing();
         self.end_the_others(&mut troubles);
         self.drain(CONTAINER);
         self.processes.remove(&CONTAINER);
@@ -33,12 +39,38 @@ impl Monitor {
         {
             troubles.push(format!("the log is incomplete: {error}"));
         }
-        let exit = Exit { code, oom_killed: self.cgroup.oom_kills() > 0, finished_at: Timestamp::now() };
+        self.examine(end)?;
         self.clear_away(&mut troubles);
-        self.state.oom_killed = exit.oom_killed;
-        self.write_end(code, exit.finished_at, troubles)?;
+        let at = Timestamp::now();
+        self.tell_end(end.code, at);
+        let restarts = self.is_to_run_again(end.code);
+        if restarts {
+            self.rest_until_next_start(end.code, at)?;
+        } else {
+            self.write_end(end.code, at, troubles)?;
+            self.close_down();
+        }
+        let exit = Exit { code: end.code, oom_killed: self.state.oom_killed, finished_at: at, restarts };
         self.tell_exit(CONTAINER, &exit, None)?;
-        self.is_over = true;
+        self.is_over = !restarts;
+        Ok(())
+    }
+
+    /// What can be known about the end only now, while its cgroup is there.
+    fn examine(&mut self, end: End) -> Result<()> {
+        self.note_oom_kills()?;
+        let circumstances = &mut self.state.circumstances;
+        circumstances.signal = end.signal;
+        circumstances.processes = self.cgroup.most_processes();
+        circumstances.unhealthy = self.is_unhealthy;
+        if let Some(memory) = &mut circumstances.memory {
+            (memory.peak, memory.limit) = (self.cgroup.memory_peak(), self.cgroup.memory_limit());
+            if let Some(kill) = circumstances::last_kill(&self.bundle.id) {
+                memory.process = Some(kill.process);
+                memory.pid = Some(kill.pid);
+                memory.beyond = kill.beyond;
+            }
+        }
         Ok(())
     }
 
@@ -47,10 +79,7 @@ impl Monitor {
         let mut troubles = vec![error.to_string()];
         let requester = self.processes.get_mut(&CONTAINER).and_then(|p| p.requester.take());
         if let Some(process) = self.processes.remove(&CONTAINER) {
-            // It has ended, or waits for a word that will not come.
-            if process.signal(libc::SIGKILL).is_ok() {
-                process.reap()?;
-            }
+            process.kill_and_reap()?;
         }
         self.clear_away(&mut troubles);
         let code = match crate::exit_code(&error) {
@@ -58,8 +87,10 @@ impl Monitor {
             code => code,
         };
         let at = Timestamp::now();
+        self.state.circumstances.hint = error.hint_text().map(ToOwned::to_owned);
         self.write_end(code, at, troubles)?;
-        let exit = Exit { code, oom_killed: false, finished_at: at };
+        self.close_down();
+        let exit = Exit { code, oom_killed: false, finished_at: at, restarts: false };
         self.tell_exit(CONTAINER, &exit, requester)?;
         match requester {
             Some(client) => self.answer(client, &Reply::Failed(Fault::from(&error)))?,
@@ -78,7 +109,7 @@ impl Monitor {
         }
         let others: Vec<_> = self.processes.keys().copied().filter(|number| *number != CONTAINER).collect();
         for number in others {
-            let code = self.processes.get(&number).map_or(Ok(137), Process::reap);
+            let code = self.processes.get(&number).map_or(Ok(137), |p| p.reap().map(|end| end.code));
             if let Err(error) = code.and_then(|code| self.exec_exited(number, code)) {
                 troubles.push(error.to_string());
             }
@@ -91,19 +122,28 @@ impl Monitor {
         Recovery { cgroup: self.cgroup.clone(), network }
     }
 
+    /// Gives back what it has of the machine.
     fn clear_away(&mut self, troubles: &mut Vec<String>) {
         self.held_ports.clear();
+        self.oom = None;
+        self.due = Due::default();
+        self.end_probing();
         self.state.network = None;
         if let Err(error) = self.recovery().clear_away() {
             troubles.push(error.to_string());
         }
-        self.listener = None;
-        // Leftovers in the run directory are harmless: a socket nobody listens on, a note of what is gone.
-        drop(fs::remove_file(socket_path(&self.bundle.run_dir)));
+        // A leftover in the run directory is harmless: a note of what is gone.
         drop(Recovery::forget(&self.bundle.run_dir));
     }
 
-    fn write_end(&mut self, code: i32, at: Timestamp, troubles: Vec<String>) -> Result<()> {
+    /// Nobody is there to be asked any more.
+    pub(super) fn close_down(&mut self) {
+        self.listener = None;
+        // Harmless as well: a socket nobody listens on.
+        drop(fs::remove_file(socket_path(&self.bundle.run_dir)));
+    }
+
+    pub(super) fn write_end(&mut self, code: i32, at: Timestamp, troubles: Vec<String>) -> Result<()> {
         self.state.status = Status::Exited;
         self.state.pid = None;
         self.state.exit_code = Some(code);
@@ -129,7 +169,7 @@ impl Monitor {
     }
 
     /// Everyone who follows the process, but not who gets another answer anyway.
-    fn tell_exit(&mut self, number: u32, exit: &Exit, except: Option<u32>) -> Result<()> {
+    pub(super) fn tell_exit(&mut self, number: u32, exit: &Exit, except: Option<u32>) -> Result<()> {
         let following = |c: &super::client::Client| c.following.process == Some(number) && c.following.exit;
         let clients: Vec<_> = self
             .clients

@@ -1,21 +1,28 @@
 //! The process that stands beside a container: one per container, single-threaded, outliving whoever started it.
 //!
 //! It is the parent of the container's first process and of every exec, holds their pipes and terminals, writes the
-//! log, serves `ctl.sock`, and says on disk how it ended. Not here: restart policies, health checks, stop timeouts.
+//! log, serves `ctl.sock`, runs the health check, starts again what has ended, and says on disk how it ended. Not
+//! here: the names of policies.
 //! Invariants: one loop, one `poll`, nothing in it waits for anybody; when the monitor dies, the kernel kills its
 //! children (parent death signal), and [`crate::state`] tells the truth about it.
 
 mod act;
 mod client;
+mod events;
 mod finish;
+mod health;
 mod network;
+mod oom;
 mod process;
+mod restart;
 mod serve;
 mod spawn;
+mod time;
 
 use crate::bundle::{Bundle, Log};
 use crate::cgroup::Cgroup;
 use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
+use crate::life::BackOff;
 use crate::log::Writer;
 use crate::protocol::{self, Channel, HEADER, Request};
 use crate::seccomp::Filter;
@@ -61,6 +68,19 @@ struct Monitor {
     is_over: bool,
     /// The creator has removed the container itself.
     is_cleaned: bool,
+    /// What is to be done later.
+    due: time::Due,
+    back_off: BackOff,
+    /// Whether the next end is the last one.
+    is_final: bool,
+    /// Killed because it was unhealthy.
+    is_unhealthy: bool,
+    /// The runs of its check.
+    probing: Option<health::Probing>,
+    /// Notices when memory runs out.
+    oom: Option<oom::Watch>,
+    /// How long the hosts file was before its own line.
+    hosts_length: Option<u64>,
 }
 
 /// Something that `poll` found ready.
@@ -73,6 +93,7 @@ enum Token {
     Exit(u32),
     Output(u32, Channel),
     Input(u32),
+    Memory,
 }
 
 /// The hidden role. Answers the exit status of the process.
@@ -132,6 +153,13 @@ impl Monitor {
             is_abandoned: false,
             is_over: false,
             is_cleaned: false,
+            due: time::Due::default(),
+            back_off: BackOff::default(),
+            is_final: false,
+            is_unhealthy: false,
+            probing: None,
+            oom: None,
+            hosts_length: None,
             _lock: lock,
             _program: program,
             bundle,
@@ -156,6 +184,7 @@ impl Monitor {
             for (token, flags) in self.poll()? {
                 self.handle(token, flags)?;
             }
+            self.keep_time()?;
             if self.is_abandoned && !self.is_over {
                 self.failed_to_start(Error::cancelled("the start of this container was broken off"))?;
             }
@@ -202,8 +231,11 @@ impl Monitor {
                 add(Token::Flush(*number), client.socket.as_fd(), PollFlags::OUT);
             }
         }
+        if let Some(oom) = &self.oom {
+            add(Token::Memory, oom.as_fd(), PollFlags::IN);
+        }
         loop {
-            match poll(&mut polled, None) {
+            match poll(&mut polled, self.due.timeout().as_ref()) {
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error)).context(|| "cannot wait for events"),

@@ -22,10 +22,16 @@ impl Monitor {
         Ok(())
     }
 
-    fn add_to_hosts(&self, joined: &Joined) -> Result<()> {
+    /// A container that is started again gets its line anew: the address may be another one.
+    fn add_to_hosts(&mut self, joined: &Joined) -> Result<()> {
         let spec = &self.bundle.spec;
         let (Some(path), Some(name)) = (&self.bundle.hosts, spec.hostname()) else { return Ok(()) };
         let line = joined.hosts_line(name, spec.domainname().as_deref().unwrap_or_default());
-        File::options().append(true).open(path).and_then(|mut file| file.write_all(line.as_bytes())).at(path)
+        let mut file = File::options().append(true).open(path).at(path)?;
+        match self.hosts_length {
+            Some(length) => file.set_len(length).at(path)?,
+            None => self.hosts_length = Some(file.metadata().at(path)?.len()),
+        }
+        file.write_all(line.as_bytes()).at(path)
     }
 }

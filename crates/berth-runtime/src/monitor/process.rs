@@ -37,6 +37,17 @@ pub(super) struct Process {
     pub(super) outputs: Vec<(Channel, OwnedFd)>,
     terminal: Option<OwnedFd>,
     size: Option<(u16, u16)>,
+    /// An exec's id and its words, for its events.
+    pub(super) name: Option<(String, String)>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// Docker's exit code.
+    pub(super) code: i32,
+    /// What it died of.
+    pub(super) signal: Option<i32>,
 }
 
 /// The monitor's ends of the pipes.
@@ -93,6 +104,7 @@ impl Process {
             outputs: ends.outputs,
             terminal: None,
             size: None,
+            name: None,
         }
     }
 
@@ -175,13 +187,22 @@ impl Process {
         }
     }
 
-    /// Waits for its end and answers docker's exit code.
-    pub(super) fn reap(&self) -> Result<i32> {
+    /// It has ended, or waits for a word that will not come.
+    pub(super) fn kill_and_reap(&self) -> Result<()> {
+        if self.signal(libc::SIGKILL).is_ok() {
+            self.reap()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub(super) fn reap(&self) -> Result<End> {
         loop {
             match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
                 Ok(Some(status)) => {
-                    let signal = status.terminating_signal().map(|signal| 128 + signal);
-                    return Ok(status.exit_status().or(signal).unwrap_or(255));
+                    let signal = status.terminating_signal();
+                    let code = status.exit_status().or(signal.map(|signal| 128 + signal)).unwrap_or(255);
+                    return Ok(End { code, signal });
                 }
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error)).context(|| "cannot wait for a process"),

@@ -5,6 +5,7 @@ use crate::bundle::{Stdin, Streams};
 use crate::protocol::{self, Channel, Fault, Reply, Request};
 use crate::state::{self, Status};
 use berth_oci::{Error, Result};
+use std::time::{Duration, Instant};
 
 impl Monitor {
     pub(super) fn receive(&mut self, number: u32) {
@@ -75,6 +76,11 @@ impl Monitor {
             Request::Attach(streams) => self.attach(client, streams).map(|()| Reply::Done),
             Request::Wait => self.follow(client, Streams::default()).map(|()| Reply::Done),
             Request::Signal(number) => self.signal(client, number).map(|()| Reply::Done),
+            Request::Stop { signal, patience_ms, lasting } => {
+                self.state.stopped |= lasting;
+                let patience = patience_ms.map(Duration::from_millis);
+                self.stop(client, signal, patience).map(|()| Reply::Done)
+            }
             Request::Pause => self.pause(true).map(|()| Reply::Done),
             Request::Resume => self.pause(false).map(|()| Reply::Done),
             Request::Create(_) => Err(Error::conflict("the container has already been created")),
@@ -102,6 +108,9 @@ impl Monitor {
             Status::Running => {}
             Status::Paused => {
                 return Err(Error::conflict("the container is paused, unpause the container before exec"));
+            }
+            Status::Restarting => {
+                return Err(Error::conflict("the container is restarting, wait until it is running"));
             }
             Status::Created | Status::Exited => return Err(Error::conflict("the container is not running")),
         }
@@ -159,20 +168,68 @@ impl Monitor {
 
     fn signal(&mut self, client: u32, number: i32) -> Result<()> {
         let followed = self.clients.get(&client).and_then(|c| c.following.process).unwrap_or(CONTAINER);
+        if followed == CONTAINER {
+            return self.signal_container(client, number);
+        }
         let process =
-            self.processes.get(&followed).ok_or_else(|| Error::conflict("the container is not running"))?;
+            self.processes.get(&followed).ok_or_else(|| Error::conflict("the process has already ended"))?;
         process.signal(number)
     }
 
-    fn pause(&mut self, frozen: bool) -> Result<()> {
+    fn signal_container(&mut self, client: u32, number: i32) -> Result<()> {
+        let chosen = self.bundle.life.stop.signal;
+        if number == libc::SIGKILL || chosen.is_none_or(|chosen| chosen == number) {
+            self.is_final = true;
+            self.state.stopped = true;
+        }
+        if self.due.restart.is_some() {
+            return if self.is_final { self.give_up_restarting() } else { Ok(()) };
+        }
+        self.send(client, number)
+    }
+
+    /// A signal to the container's first process on behalf of a client, which is remembered.
+    fn send(&mut self, client: u32, number: i32) -> Result<()> {
+        let process =
+            self.processes.get(&CONTAINER).ok_or_else(|| Error::conflict("the container is not running"))?;
+        process.signal(number)?;
+        self.state.circumstances.asked = self.clients.get(&client).and_then(|c| c.asks_for(number));
+        self.tell("kill", &[("signal", number.to_string())]);
+        state::write(&self.bundle.dir, &self.state)
+    }
+
+    /// See [`crate::connection::Connection::stop`].
+    fn stop(&mut self, client: u32, number: i32, patience: Option<Duration>) -> Result<()> {
+        self.is_final = true;
+        if self.due.restart.is_some() {
+            return self.give_up_restarting();
+        }
+        self.send(client, number)?;
+        if self.state.status == Status::Paused {
+            self.pause(false)?;
+        }
+        self.due.kill = patience.map(|patience| Instant::now() + patience);
+        Ok(())
+    }
+
+    pub(super) fn pause(&mut self, frozen: bool) -> Result<()> {
         match (self.state.status, frozen) {
             (Status::Running, true) | (Status::Paused, false) => {}
             (Status::Paused, true) => return Err(Error::conflict("the container is already paused")),
             (Status::Running, false) => return Err(Error::conflict("the container is not paused")),
+            (Status::Restarting, _) => {
+                return Err(Error::conflict("the container is restarting, wait until it is running"));
+            }
             _ => return Err(Error::conflict("the container is not running")),
         }
         self.cgroup.freeze(frozen)?;
         self.state.status = if frozen { Status::Paused } else { Status::Running };
+        if frozen {
+            self.suspend_probing()
+        } else {
+            self.resume_probing()
+        };
+        self.tell(if frozen { "pause" } else { "unpause" }, &[]);
         state::write(&self.bundle.dir, &self.state)
     }
 }

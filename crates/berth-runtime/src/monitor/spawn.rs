@@ -1,7 +1,7 @@
 //! Starting the container's first process, and further ones.
 
 use super::process::{self, Process};
-use super::{CONTAINER, Monitor};
+use super::{CONTAINER, Monitor, oom};
 use crate::birth;
 use crate::bundle::{Exec, Stdin};
 use crate::cgroup::{Cgroup, CgroupPlan, Layout};
@@ -35,6 +35,7 @@ impl Monitor {
         self.recovery().write(&self.bundle.run_dir)?;
         let (_, warnings) = Cgroup::create(&plan)?;
         self.warnings.extend(warnings);
+        self.oom = oom::Watch::over(&self.cgroup);
         let cgroups = CgroupMounts {
             groups: plan.groups.iter().map(|g| (g.hierarchy.clone(), g.path())).collect(),
             namespaced: has_new(&linux, LinuxNamespaceType::Cgroup),
@@ -73,8 +74,24 @@ impl Monitor {
         }
     }
 
-    /// Starts a further process on behalf of a client.
+    /// Starts a further process on behalf of a client, which gets its streams and its end.
     pub(super) fn launch_exec(&mut self, client: u32, exec: &Exec) -> Result<()> {
+        let number = self.spawn_exec(exec)?;
+        if let Some(process) = self.processes.get_mut(&number) {
+            process.requester = Some(client);
+            process.stdin_owner = Some(client);
+        }
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.following.process = Some(number);
+            client.following.exit = true;
+            client.following.streams.stdout = true;
+            client.following.streams.stderr = true;
+        }
+        Ok(())
+    }
+
+    /// Starts a further process.
+    pub(super) fn spawn_exec(&mut self, exec: &Exec) -> Result<u32> {
         let linux = self.bundle.spec.linux().clone().unwrap_or_default();
         let init =
             self.processes.get(&CONTAINER).ok_or_else(|| Error::conflict("the container is not running"))?;
@@ -95,17 +112,19 @@ impl Monitor {
         };
         let born = birth::exec(&plan, &self.cgroup, stdio)?;
         let mut child = Process::new(born, ends, stdin);
-        child.requester = Some(client);
-        child.stdin_owner = Some(client);
+        child.name = exec.id.clone().map(|id| (id, words(&exec.process)));
         let number = self.number();
         self.processes.insert(number, child);
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.following.process = Some(number);
-            client.following.exit = true;
-            client.following.streams.stdout = true;
-            client.following.streams.stderr = true;
-        }
-        Ok(())
+        self.tell_exec("exec_create", number);
+        Ok(number)
+    }
+}
+
+/// The program, a blank, and its arguments: docker's text has the blank even where nothing follows.
+fn words(process: &oci_spec::runtime::Process) -> String {
+    match process.args().as_deref().unwrap_or_default() {
+        [program, arguments @ ..] => format!("{program} {}", arguments.join(" ")),
+        [] => String::new(),
     }
 }
 

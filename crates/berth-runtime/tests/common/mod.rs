@@ -167,5 +167,6 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         network: None,
         hosts: None,
         on_exit: None,
+        life: berth_runtime::Life::default(),
     }
 }

@@ -6,7 +6,13 @@ use berth_runtime::{Connection, Event, Exec, Status, exit_code};
 use std::io::Write;
 
 fn exec(script: &str) -> Exec {
-    Exec { process: common::process(&["sh", "-c", script]), user: None, stdin: false, unconfined: false }
+    Exec {
+        process: common::process(&["sh", "-c", script]),
+        user: None,
+        stdin: false,
+        unconfined: false,
+        id: None,
+    }
 }
 
 #[test]

@@ -106,6 +106,8 @@ enum Command {
     Container(container::Command),
     /// Create a new container
     Create(Box<container::CreateArgs>),
+    /// Get real time events
+    Events(system::events::Args),
     /// Execute a command in a running container
     Exec(container::ExecArgs),
     /// Show the history of an image
@@ -155,6 +157,8 @@ enum Command {
     Volume(volume::Command),
     /// Block until one or more containers stop, then print their exit codes
     Wait(container::WaitArgs),
+    /// Say why a container is as it is, and what to do about it
+    Why(container::WhyArgs),
     /// Manage berth
     #[command(subcommand)]
     System(system::Command),
@@ -201,6 +205,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Attach(args) => args.run(context),
         Command::Container(command) => command.run(context),
         Command::Create(args) => args.run(context),
+        Command::Events(args) => args.run(context),
         Command::Exec(args) => args.run(context),
         Command::History(args) => args.run(context),
         Command::Image(command) => command.run(context),
@@ -224,6 +229,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Version(args) => args.run(context),
         Command::Volume(command) => command.run(context),
         Command::Wait(args) => args.run(context),
+        Command::Why(args) => args.run(context),
         Command::System(command) => command.run(context),
     }
 }

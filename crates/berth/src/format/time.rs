@@ -134,6 +134,13 @@ pub(crate) fn local_rfc3339(moment: Timestamp) -> String {
     }
 }
 
+/// The same to the nanosecond, always with nine digits.
+pub(crate) fn local_rfc3339_nano(moment: Timestamp) -> String {
+    let zoned = local_zoned(moment);
+    let zone = if zoned.offset().is_zero() { "Z".to_owned() } else { zoned.strftime("%:z").to_string() };
+    format!("{}{zone}", zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f"))
+}
+
 fn local_zoned(moment: Timestamp) -> jiff::ZonedDateTime {
     // Finding the zone reads files; a listing asks a thousand times.
     static ZONE: std::sync::OnceLock<TimeZone> = std::sync::OnceLock::new();

@@ -35,6 +35,9 @@ impl Args {
         let refused = match container.status() {
             Status::Running => None,
             Status::Paused => Some("You cannot attach to a paused container, unpause it first"),
+            Status::Restarting => {
+                Some("You cannot attach to a restarting container, wait until it is running")
+            }
             Status::Created | Status::Exited => {
                 Some("You cannot attach to a stopped container, start it first")
             }

@@ -5,13 +5,13 @@
 use crate::format::human;
 use berth_engine::container::Container;
 use berth_engine::spec::ExposedPort;
-use berth_runtime::Status;
 use berth_runtime::net::{Protocol, Published};
+use berth_runtime::{HealthStatus, Status};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// `Up 2 seconds`, `Exited (137) 1 second ago`, `Created`.
+/// `Up 2 seconds (healthy)`, `Exited (137) 1 second ago`, `Restarting (1) 3 seconds ago`, `Created`.
 pub(super) fn status(container: &Container, now: Timestamp) -> String {
     let since = |moment: Option<Timestamp>| {
         human::duration(moment.map_or(0, |moment| now.as_second() - moment.as_second()))
@@ -19,11 +19,24 @@ pub(super) fn status(container: &Container, now: Timestamp) -> String {
     let Some(state) = &container.state else { return "Created".to_owned() };
     match container.status() {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", since(state.started_at)),
+        Status::Running => format!("Up {}{}", since(state.started_at), health(container)),
+        Status::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit_code.unwrap_or_default(), since(state.finished_at))
+        }
         Status::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Status::Exited => {
             format!("Exited ({}) {} ago", state.exit_code.unwrap_or_default(), since(state.finished_at))
         }
+    }
+}
+
+/// ` (healthy)`, where there is a check.
+fn health(container: &Container) -> &'static str {
+    match container.health().map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
     }
 }
 

@@ -5,13 +5,14 @@
 
 use super::describe::address;
 use super::document_mounts;
+use super::why;
 use berth_engine::Engine;
 use berth_engine::container::{Container, word};
 use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
 use berth_engine::spec::{ContainerSpec, Flag, Mount, NetworkMode, Seccomp};
 use berth_oci::{Kind, Result};
-use berth_runtime::Status;
 use berth_runtime::net::{Joined, PortMapping};
+use berth_runtime::{Health, Probe, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +36,7 @@ pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> 
         "HostsPath": file("hosts"),
         "LogPath": log,
         "Name": format!("/{}", container.name),
-        "RestartCount": 0,
+        "RestartCount": container.state.as_ref().map_or(0, |state| state.restarts),
         "Driver": "overlayfs",
         "Platform": "linux",
         "MountLabel": "",
@@ -61,18 +62,38 @@ fn state(container: &Container) -> Value {
     let status = container.status();
     let state = container.state.as_ref();
     let moment = |moment: Option<Timestamp>| moment.map_or(NEVER.to_owned(), |moment| moment.to_string());
-    json!({
+    let mut document = json!({
         "Status": word(status),
         "Running": container.is_running(),
         "Paused": status == Status::Paused,
-        "Restarting": false,
+        "Restarting": status == Status::Restarting,
         "OOMKilled": state.is_some_and(|s| s.oom_killed),
         "Dead": false,
         "Pid": state.filter(|_| container.is_running()).and_then(|s| s.pid).unwrap_or_default(),
         "ExitCode": state.and_then(|s| s.exit_code).unwrap_or_default(),
-        "Error": state.and_then(|s| s.error.as_deref()).unwrap_or_default(),
+        "Error": why::error(container),
         "StartedAt": moment(state.and_then(|s| s.started_at)),
         "FinishedAt": moment(state.and_then(|s| s.finished_at)),
+    });
+    if let Some(found) = container.health() {
+        document["Health"] = health(found);
+    }
+    document
+}
+
+fn health(health: &Health) -> Value {
+    let probe = |probe: &Probe| {
+        json!({
+            "Start": probe.start.to_string(),
+            "End": probe.end.to_string(),
+            "ExitCode": probe.code,
+            "Output": probe.output,
+        })
+    };
+    json!({
+        "Status": health.status.as_str(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log.iter().map(probe).collect::<Vec<_>>(),
     })
 }
 
@@ -90,7 +111,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "LogConfig": {"Type": spec.log.driver(), "Config": spec.log.options},
         "NetworkMode": spec.network.to_string(),
         "PortBindings": port_bindings(&spec.ports),
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": spec.restart.name(), "MaximumRetryCount": spec.restart.most()},
         "AutoRemove": spec.auto_remove,
         "VolumeDriver": spec.volume_driver.as_deref().unwrap_or_default(),
         "VolumesFrom": texts(&mut spec.volumes_from.iter().map(ToString::to_string)),
@@ -175,6 +196,9 @@ fn optional_host_config(spec: &ContainerSpec) -> Value {
     if !spec.sysctls.is_empty() {
         fields.insert("Sysctls".to_owned(), json!(spec.sysctls));
     }
+    if spec.init {
+        fields.insert("Init".to_owned(), json!(true));
+    }
     if !spec.annotations.is_empty() {
         fields.insert("Annotations".to_owned(), json!(spec.annotations));
     }
@@ -232,6 +256,7 @@ fn config(container: &Container) -> Value {
         "StdinOnce": spec.open_stdin && spec.attach.stdin,
         "Env": list(&process.env),
         "Cmd": process.cmd,
+        "Healthcheck": process.health,
         "Image": spec.image,
         "Volumes": volumes(container),
         "WorkingDir": process.working_dir,
@@ -240,6 +265,12 @@ fn config(container: &Container) -> Value {
         "Labels": process.labels,
     });
     extend(&mut config, more);
+    if process.health.is_none()
+        && let Value::Object(config) = &mut config
+    {
+        // Docker leaves it out; `shift_remove` keeps the others in their order.
+        config.shift_remove("Healthcheck");
+    }
     if let Some(signal) = process.stop_signal {
         config["StopSignal"] = json!(signal.to_string());
     }

@@ -4,9 +4,10 @@ use crate::cli::Context;
 use crate::exit::{ClientSide, Exit, Outcome};
 use crate::format::time;
 use crate::terminal;
+use berth_engine::container::Container;
 use berth_oci::{Error, Result};
 use berth_runtime::Event;
-use berth_runtime::log::{Entry, Options, Reader, Stream};
+use berth_runtime::log::{Entry, Options, Reader, Stream, Woken};
 use jiff::Timestamp;
 use std::os::fd::AsFd;
 
@@ -14,6 +15,9 @@ use std::os::fd::AsFd;
 #[derive(clap::Args)]
 #[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
+    /// Show extra details provided to logs
+    #[arg(long)]
+    details: bool,
     /// Follow log output
     #[arg(short, long)]
     follow: bool,
@@ -46,25 +50,39 @@ impl Args {
         let engine = context.engine()?;
         let container = engine.container(&self.container)?;
         let mut reader = engine.logs(&container, options)?;
-        let mut out = Out { timestamps: self.timestamps, ..Out::default() };
-        let connection = match self.follow && container.is_running() {
-            true => engine.talk(&container).and_then(|mut c| c.subscribe().map(|()| c)).ok(),
-            false => None,
-        };
-        let Some(mut connection) = connection else {
-            out.copy(&mut reader)?;
-            return Ok(Exit::SUCCESS);
-        };
+        let mut out = Out { timestamps: self.timestamps, details: self.details, ..Out::default() };
         reader.follow()?;
         out.copy(&mut reader)?;
-        loop {
-            let grew = !connection.has_early_events() && reader.wait(connection.as_fd())?;
-            // What it wrote before its end is in the log when the end is told.
-            let ended = !grew && matches!(connection.next_event()?, Event::Exited(_) | Event::Closed);
-            out.copy(&mut reader)?;
-            if ended {
-                return Ok(Exit::SUCCESS);
-            }
+        if self.follow && container.is_running() {
+            follow(context, &container, &mut reader, &mut out)?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// On, over restarts by its monitor, until it has ended for good or nothing wanted can come.
+fn follow(context: &Context, container: &Container, reader: &mut Reader, out: &mut Out) -> Result<()> {
+    let engine = context.engine()?;
+    let subscribed = engine.talk(container).and_then(|mut c| c.subscribe().map(|()| c));
+    let Ok(mut connection) = subscribed else {
+        // It has ended meanwhile.
+        return out.copy(reader);
+    };
+    loop {
+        let woken = match connection.has_early_events() {
+            true => Woken::Other,
+            false => reader.wait(connection.as_fd())?,
+        };
+        // What it wrote before its end is in the log when the end is told.
+        let has_ended = woken == Woken::Other
+            && match connection.next_event()? {
+                Event::Exited(exit) => !exit.restarts,
+                Event::Closed => true,
+                Event::Stdout(_) | Event::Stderr(_) => false,
+            };
+        out.copy(reader)?;
+        if has_ended || woken == Woken::Late {
+            return Ok(());
         }
     }
 }
@@ -94,6 +112,7 @@ fn moment(flag: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Times
 #[derive(Default)]
 struct Out {
     timestamps: bool,
+    details: bool,
     pending: Vec<u8>,
     to_stderr: bool,
 }
@@ -117,6 +136,11 @@ impl Out {
         }
         if self.timestamps {
             self.pending.extend_from_slice(format!("{:.9} ", entry.time).as_bytes());
+        }
+        if self.details {
+            let details = entry.attrs.iter().map(|(key, value)| format!("{key}={value}"));
+            self.pending.extend_from_slice(details.collect::<Vec<_>>().join(",").as_bytes());
+            self.pending.push(b' ');
         }
         self.pending.extend_from_slice(entry.log.as_bytes());
         Ok(())

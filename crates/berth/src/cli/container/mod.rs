@@ -8,6 +8,7 @@ mod document_mounts;
 mod exec;
 mod inspect;
 mod kill;
+mod life;
 mod logs;
 mod ls;
 mod options;
@@ -23,6 +24,7 @@ mod session;
 mod start;
 mod stop;
 mod wait;
+mod why;
 
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -46,6 +48,7 @@ pub(crate) use run::Args as RunArgs;
 pub(crate) use start::Args as StartArgs;
 pub(crate) use stop::Args as StopArgs;
 pub(crate) use wait::Args as WaitArgs;
+pub(crate) use why::Args as WhyArgs;
 
 /// Commands about containers.
 #[derive(clap::Subcommand)]
@@ -89,6 +92,8 @@ pub(crate) enum Command {
     Unpause(UnpauseArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(WaitArgs),
+    /// Say why a container is as it is, and what to do about it
+    Why(WhyArgs),
 }
 
 impl Command {
@@ -113,6 +118,7 @@ impl Command {
             Self::Stop(args) => args.run(context),
             Self::Unpause(args) => args.run(context),
             Self::Wait(args) => args.run(context),
+            Self::Why(args) => args.run(context),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every flag here does its work; what docker has and we have not is unknown, or refused by name.
 
+use super::life::LifeOptions;
 use super::read::{
     last_of_each, parse_platform, parse_pull, read_capabilities, read_env, read_exposed, read_labels,
     read_ports, read_profile,
@@ -11,7 +12,7 @@ use berth_engine::spec::{
     self, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount, MountFlag,
     NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit, VolumeFlag, VolumesFrom,
 };
-use berth_oci::{Error, Reference, Result};
+use berth_oci::{Reference, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -149,9 +150,8 @@ pub(crate) struct ContainerOptions {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     read_only: bool,
-    /// Restart policy to apply when a container exits: only "no" so far
-    #[arg(long, value_name = "string", default_value = "no")]
-    restart: String,
+    #[command(flatten)]
+    life: LifeOptions,
     /// Automatically remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
@@ -254,7 +254,6 @@ impl ContainerOptions {
     /// The first thing that is wrong, in docker's words.
     pub(crate) fn read(self, attached: Streams, caller: &Caller<'_>) -> std::result::Result<Read, Failure> {
         let pull = parse_pull(&self.pull).client()?;
-        self.refuse_restart().client()?;
         let (mounts, volumes) = self.mounts(caller.directory)?;
         let volumes_from =
             self.volumes_from.iter().map(|text| text.parse()).collect::<Result<Vec<VolumesFrom>>>()?;
@@ -268,7 +267,7 @@ impl ContainerOptions {
         let name = self.name.as_deref().map(str::parse).transpose()?;
         let platform =
             self.platform.as_deref().or(caller.platform).map(parse_platform).transpose().client()?;
-        let spec = ContainerSpec {
+        let mut spec = ContainerSpec {
             image,
             platform,
             entrypoint: self.entrypoint.map(|e| if e.is_empty() { Vec::new() } else { vec![e] }),
@@ -323,20 +322,10 @@ impl ContainerOptions {
             sysctls: self.sysctl.into_iter().collect(),
             log: LogSpec::parse(self.log_driver.as_deref(), &self.log_opt)?,
             id_file: self.cidfile,
+            ..ContainerSpec::default()
         };
+        self.life.read(self.rm, &mut spec)?;
         Ok(Read { spec, name, pull })
-    }
-
-    /// Nobody starts a container again yet; whoever asks for it must not believe so.
-    fn refuse_restart(&self) -> Result<()> {
-        match (self.restart.as_str(), self.rm) {
-            ("no" | "", _) => Ok(()),
-            (_, true) => Err(Error::invalid("conflicting options: cannot specify both --restart and --rm")),
-            (policy, false) => {
-                Err(Error::unsupported(format!("restart policy `{policy}` is not supported yet"))
-                    .hint("leave --restart out, or say --restart no"))
-            }
-        }
     }
 
     /// The mounts, and the places of volumes without a name.

@@ -2,17 +2,18 @@
 
 use super::options::{Caller, ContainerOptions, PullPolicy, Read, Stream};
 use super::session::{Ending, Session};
+use super::why;
 use crate::cli::{Context, image};
 use crate::console::{self, DetachKeys};
 use crate::exit::{ClientSide, Exit, Failure, Outcome, USAGE};
-use crate::format::human;
 use crate::settings::{Persona, Settings};
 use crate::terminal;
 use berth_engine::Engine;
-use berth_engine::container::{Container, CreateRequest, Created, RemoveOptions, StartOptions};
+use berth_engine::container::{
+    Container, CreateRequest, Created, RemoveOptions, StartOptions, WaitCondition,
+};
 use berth_engine::spec::Streams;
 use berth_oci::{AtPath, Context as _, Error, Kind, Reference};
-use berth_runtime::Exit as ContainerExit;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -173,21 +174,23 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
     }
     match session.run(&mut launch.connection, &signals)? {
         Ending::Exited(exit) => {
+            // Before it goes: what its monitor knows about its end.
+            let ended = engine.container(&id).ok();
             if rm {
-                engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() })?;
+                removed(engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() }))?;
                 // If the monitor has gone by itself there is nobody to tell.
                 let _ = launch.connection.cleaned();
             }
-            explain(&exit, &container, context.settings.persona);
+            explain(ended.as_ref(), context.settings.persona);
             Ok(Exit(exit.code))
         }
         Ending::Detached => Ok(Exit::SUCCESS),
         Ending::Signal(number) => Ok(Exit(128 + number)),
         Ending::Lost => {
-            let code = engine.wait(&id)?;
+            let code = engine.wait(&id, WaitCondition::NotRunning)?;
             let error = engine.container(&id)?.state.and_then(|state| state.error);
             if rm {
-                engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() })?;
+                removed(engine.remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() }))?;
             }
             if let Some(error) = error {
                 terminal::complain(format!("{}: {error}", context.settings.persona.program()));
@@ -216,18 +219,17 @@ fn not_started(engine: &Engine, container: &Container, rm: bool, error: Error) -
     Failure::from(error).with_code(code).with_help("run")
 }
 
-/// Docker keeps it to itself why a container was killed; whoever waits for it here is told.
-fn explain(exit: &ContainerExit, container: &Container, persona: Persona) {
-    if !exit.oom_killed {
-        return;
+/// Somebody else may have removed it already.
+fn removed(result: berth_oci::Result<()>) -> berth_oci::Result<()> {
+    match result {
+        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        result => result,
     }
-    let limit = container.document.spec.resources.memory;
-    let which = match limit {
-        Some(limit) => format!("it reached its memory limit of {} (--memory)", human::binary_size(limit)),
-        None => "the machine was out of memory".to_owned(),
-    };
-    terminal::complain(format!(
-        "{}: the kernel killed a process of this container: {which}",
-        persona.program()
-    ));
+}
+
+/// Docker keeps it to itself why a container was killed; whoever waits for it here is told.
+fn explain(container: Option<&Container>, persona: Persona) {
+    if let Some(reason) = container.and_then(why::surprise) {
+        terminal::complain(format!("{}: {reason}", persona.program()));
+    }
 }

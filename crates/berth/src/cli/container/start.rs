@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::console::{self, DetachKeys};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal;
-use berth_engine::container::StartOptions;
+use berth_engine::container::{StartOptions, WaitCondition};
 use berth_oci::Error;
 use berth_runtime::Streams;
 
@@ -97,6 +97,6 @@ pub(super) fn ended(context: &Context, id: &str, ending: Ending) -> berth_oci::R
         Ending::Exited(exit) => Exit(exit.code),
         Ending::Detached => Exit::SUCCESS,
         Ending::Signal(number) => Exit(128 + number),
-        Ending::Lost => Exit(context.engine()?.wait(id)?),
+        Ending::Lost => Exit(context.engine()?.wait(id, WaitCondition::NotRunning)?),
     })
 }
