@@ -6,6 +6,7 @@
 use berth_distribution::Client;
 use berth_oci::{Platform, Result};
 use berth_store::{KeepBlobs, Location, Store};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -26,6 +27,8 @@ pub struct EngineSettings {
     pub executable: PathBuf,
     /// Whether this is the machine's one berth, whose bridge and table have plain names.
     pub usual: bool,
+    /// Where a port is published that names no address of the host; none is everywhere.
+    pub publish_at: Option<IpAddr>,
 }
 
 /// Everything berth can do.

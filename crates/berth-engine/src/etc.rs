@@ -1,18 +1,16 @@
-//! The files of `/etc` that the engine writes for a container: `hosts`, `hostname`, `resolv.conf`.
+//! The files of `/etc` that the engine writes for a container: `hosts` and `hostname` (`resolv.conf`: see `dns.rs`).
 //!
 //! Invariant: the texts are pure functions; [`write`] puts them into the container's directory, unsynced, for
 //! they are written anew at every start.
 
+use crate::dns;
 use crate::runtime_spec::EtcFile;
-use crate::spec::{ContainerSpec, Dns, NetworkMode};
+use crate::spec::{ContainerSpec, NetworkMode};
 use berth_oci::{AtPath, Result};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-
-/// Where names are asked for when the host itself only knows a server on its own loopback, as docker does.
-const PUBLIC_SERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 const HOSTS: &str = "127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -38,8 +36,8 @@ pub(crate) struct EtcTexts {
 pub(crate) struct HostTexts {
     /// The host's `/etc/hosts`.
     pub hosts: String,
-    /// The host's `/etc/resolv.conf`.
-    pub resolv_conf: String,
+    /// What the host's `/etc/resolv.conf` says.
+    pub resolver: dns::HostResolver,
     /// The host's address on the container's network.
     pub gateway: Option<IpAddr>,
 }
@@ -47,13 +45,19 @@ pub(crate) struct HostTexts {
 /// What the container finds in `/etc`.
 #[must_use]
 pub(crate) fn texts(spec: &ContainerSpec, hostname: &str, host: &HostTexts) -> EtcTexts {
-    let own = spec.network != NetworkMode::Host;
+    let (base, gateway) = match spec.network {
+        NetworkMode::Host => (host.hosts.as_str(), Some(Ipv4Addr::LOCALHOST.into())),
+        _ => (HOSTS, host.gateway),
+    };
     EtcTexts {
-        hosts: hosts(spec, if own { HOSTS } else { &host.hosts }, host.gateway),
+        hosts: hosts(spec, base, gateway),
         hostname: format!("{hostname}\n"),
-        resolv_conf: resolv_conf(&spec.dns, &host.resolv_conf, spec.network),
+        resolv_conf: dns::resolv_conf(spec, &host.resolver),
     }
 }
+
+/// What the host is called in a container that has a network of its own.
+const HOST_NAME: &str = "host.docker.internal";
 
 fn hosts(spec: &ContainerSpec, base: &str, gateway: Option<IpAddr>) -> String {
     let mut text = base.to_owned();
@@ -65,41 +69,9 @@ fn hosts(spec: &ContainerSpec, base: &str, gateway: Option<IpAddr>) -> String {
             let _ = writeln!(text, "{address}\t{}", extra.name);
         }
     }
-    text
-}
-
-/// The host's file with what was asked for in its place. A container with a network of its own cannot reach a
-/// server on the host's loopback.
-fn resolv_conf(dns: &Dns, host: &str, network: NetworkMode) -> String {
-    if *dns == Dns::default() && network != NetworkMode::Bridge {
-        return host.to_owned();
-    }
-    let of = |key: &str| -> Vec<String> {
-        let lines = host.lines().filter_map(|line| line.trim().strip_prefix(key));
-        lines.filter(|rest| rest.starts_with([' ', '\t'])).map(|rest| rest.trim().to_owned()).collect()
-    };
-    let reachable = |server: &String| {
-        let address: Option<IpAddr> = server.split('%').next().and_then(|a| a.parse().ok());
-        address.is_some_and(|a| network == NetworkMode::Host || !a.is_loopback())
-    };
-    let mut servers: Vec<String> = match dns.servers.is_empty() {
-        true => of("nameserver").into_iter().filter(reachable).collect(),
-        false => dns.servers.iter().map(ToString::to_string).collect(),
-    };
-    if servers.is_empty() {
-        servers = PUBLIC_SERVERS.map(str::to_owned).to_vec();
-    }
-    let search = match dns.search.is_empty() {
-        true => of("search").pop().into_iter().collect(),
-        false => dns.search.iter().filter(|domain| *domain != ".").cloned().collect::<Vec<_>>(),
-    };
-    let options = if dns.options.is_empty() { of("options") } else { dns.options.clone() };
-    let mut text: String =
-        servers.iter().fold(String::new(), |text, server| text + "nameserver " + server + "\n");
-    for (key, words) in [("search", search), ("options", options)] {
-        if !words.is_empty() {
-            let _ = writeln!(text, "{key} {}", words.join(" "));
-        }
+    let is_named = spec.extra_hosts.iter().any(|extra| extra.name == HOST_NAME);
+    if let (Some(gateway), true, false) = (gateway, spec.network.is_own(), is_named) {
+        let _ = writeln!(text, "{gateway}\t{HOST_NAME}");
     }
     text
 }
@@ -109,18 +81,20 @@ fn resolv_conf(dns: &Dns, host: &str, network: NetworkMode) -> String {
 /// # Errors
 /// The directory cannot be written to.
 pub(crate) fn write(directory: &Path, texts: &EtcTexts) -> Result<Vec<EtcFile>> {
-    [
-        ("resolv.conf", "/etc/resolv.conf", &texts.resolv_conf),
-        ("hostname", "/etc/hostname", &texts.hostname),
-        ("hosts", "/etc/hosts", &texts.hosts),
-    ]
-    .into_iter()
-    .map(|(name, target, text)| {
+    let written =
+        [("resolv.conf", &texts.resolv_conf), ("hostname", &texts.hostname), ("hosts", &texts.hosts)];
+    for (name, text) in written {
         let source = directory.join(name);
         fs::write(&source, text).at(&source)?;
-        Ok(EtcFile { source, target: target.into() })
-    })
-    .collect()
+    }
+    Ok(files(directory))
+}
+
+/// Which file of a container's directory is mounted where.
+#[must_use]
+pub(crate) fn files(directory: &Path) -> Vec<EtcFile> {
+    let file = |name: &str| EtcFile { source: directory.join(name), target: Path::new("/etc").join(name) };
+    ["resolv.conf", "hostname", "hosts"].map(file).into()
 }
 
 #[cfg(test)]
@@ -139,50 +113,22 @@ mod tests {
             ..ContainerSpec::default()
         };
         let own = texts(&spec, "abc", &host);
-        assert_eq!(own.hosts, format!("{HOSTS}10.0.0.9\tdb\n172.20.0.1\tup\n"));
+        let ours = format!("{HOSTS}10.0.0.9\tdb\n172.20.0.1\tup\n172.20.0.1\thost.docker.internal\n");
+        assert_eq!(own.hosts, ours);
         assert_eq!(own.hostname, "abc\n");
         let shared = texts(&ContainerSpec { network: NetworkMode::Host, ..spec }, "abc", &host);
-        assert_eq!(shared.hosts, "127.0.0.1 localhost\n10.0.0.1 me\n10.0.0.9\tdb\n172.20.0.1\tup\n");
-    }
-
-    #[test]
-    fn resolv_conf_files() {
-        const HOST: &str = "# by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch a.example b.example\noptions ndots:2\n";
-        let dns = |servers: &[&str], search: &[&str], options: &[&str]| Dns {
-            servers: servers.iter().map(|s| s.parse().unwrap()).collect(),
-            search: search.iter().map(|s| (*s).to_owned()).collect(),
-            options: options.iter().map(|s| (*s).to_owned()).collect(),
+        assert_eq!(shared.hosts, "127.0.0.1 localhost\n10.0.0.1 me\n10.0.0.9\tdb\n127.0.0.1\tup\n");
+        let named = ContainerSpec {
+            extra_hosts: vec!["host.docker.internal:10.0.0.9".parse().unwrap()],
+            ..ContainerSpec::default()
         };
-        for (dns, host, network, expected) in [
-            (
-                Dns::default(),
-                HOST,
-                NetworkMode::Bridge,
-                "nameserver 10.0.0.2\nsearch a.example b.example\noptions ndots:2\n",
-            ),
-            (Dns::default(), HOST, NetworkMode::Host, HOST),
-            (
-                Dns::default(),
-                "nameserver 127.0.0.1\n",
-                NetworkMode::Bridge,
-                "nameserver 8.8.8.8\nnameserver 8.8.4.4\n",
-            ),
-            (Dns::default(), "", NetworkMode::Bridge, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"),
-            (
-                dns(&["1.1.1.1"], &["c.example"], &["timeout:1"]),
-                HOST,
-                NetworkMode::Bridge,
-                "nameserver 1.1.1.1\nsearch c.example\noptions timeout:1\n",
-            ),
-            (dns(&[], &["."], &[]), HOST, NetworkMode::Bridge, "nameserver 10.0.0.2\noptions ndots:2\n"),
-            (
-                dns(&[], &["x.example"], &[]),
-                HOST,
-                NetworkMode::Host,
-                "nameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch x.example\noptions ndots:2\n",
-            ),
-        ] {
-            assert_eq!(resolv_conf(&dns, host, network), expected);
-        }
+        let named = texts(&named, "abc", &host).hosts;
+        assert_eq!(named, format!("{HOSTS}10.0.0.9\thost.docker.internal\n"));
+        let alone = texts(
+            &ContainerSpec { network: NetworkMode::None, ..ContainerSpec::default() },
+            "abc",
+            &HostTexts::default(),
+        );
+        assert_eq!(alone.hosts, HOSTS);
     }
 }

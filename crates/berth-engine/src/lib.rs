@@ -4,12 +4,14 @@
 //! clap, HTTP, Docker's JSON, default paths. Invariant: a verb that fails leaves nothing half done.
 
 pub mod container;
+mod dns;
 mod engine;
 mod etc;
 mod events;
 mod images;
 mod manifest_lists;
 mod matching;
+pub mod network;
 pub mod process;
 mod random;
 mod registry;

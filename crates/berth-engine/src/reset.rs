@@ -5,7 +5,6 @@
 use crate::container::RemoveOptions;
 use crate::{Engine, VolumeFilter};
 use berth_oci::{Kind, Result};
-use berth_runtime::net::{self, DEFAULT, NetworkOptions};
 use berth_store::GcOptions;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub struct Reset {
 }
 
 impl Engine {
-    /// Removes all containers and volumes, the network, the cgroups and all images of this root.
+    /// Removes all containers and volumes, the networks, the cgroups and all images of this root.
     ///
     /// # Errors
     /// Something of it cannot be removed.
@@ -36,7 +35,7 @@ impl Engine {
         }
         let volumes = self.volumes(&VolumeFilter::default())?;
         volumes.iter().try_for_each(|volume| self.remove_volume(&volume.name))?;
-        self.remove_network()?;
+        self.remove_networks()?;
         berth_runtime::remove_parent(&self.cgroup_parent())?;
         let targets: Vec<_> = store.images()?.into_iter().map(|image| image.target).collect();
         store.remove_images(&targets)?;
@@ -44,13 +43,12 @@ impl Engine {
         Ok(Reset { containers: containers.len(), volumes: volumes.len(), images: targets.len() })
     }
 
-    /// Only a network that was used has left something in the kernel.
-    fn remove_network(&self) -> Result<()> {
-        if !self.settings().location.runroot.join("network").exists() {
-            return Ok(());
-        }
+    /// All networks, the usual one too.
+    fn remove_networks(&self) -> Result<()> {
         let site = self.site();
-        net::cleanup(&site.network(DEFAULT, &NetworkOptions::default())?)?;
-        site.forget(DEFAULT)
+        for record in site.records()? {
+            site.remove(&record)?;
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Not here: any default that is Docker's business. Invariant: a [`Bundle`] is complete: the monitor that gets it
 //! reads no other configuration.
 
+use crate::dns::Upstream;
 use crate::life::Life;
 use crate::net::NetworkPlan;
 use jiff::Timestamp;
@@ -41,8 +42,11 @@ pub struct Bundle {
     pub stdin: Stdin,
     /// Where its output is kept.
     pub log: Log,
-    /// The place on a network to connect it to; `None` leaves its namespace with loopback alone, or is the host's.
-    pub network: Option<NetworkPlan>,
+    /// The places on networks to connect it to, the first to be its `eth0`; none leaves its namespace with loopback
+    /// alone, or is the host's or another container's.
+    pub networks: Vec<NetworkPlan>,
+    /// How names are answered in it, once it is on a network whose containers have names.
+    pub names: Option<NamesPlan>,
     /// The file that is bound to `/etc/hosts`: when the network has given the container an address, a line with it
     /// and the host name is added before the program runs.
     pub hosts: Option<PathBuf>,
@@ -52,6 +56,17 @@ pub struct Bundle {
     /// What its monitor does for it beyond running it once.
     #[serde(default)]
     pub life: Life,
+}
+
+/// How a container's names are looked up by its monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesPlan {
+    /// Who is asked about the rest of the world.
+    pub upstreams: Vec<Upstream>,
+    /// The file that is bound to `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+    /// What is written into it when the monitor begins to answer, unless somebody has changed it.
+    pub text: String,
 }
 
 /// The root file system, mounted in the container's mount namespace only: nothing to unmount on the host.

@@ -4,6 +4,7 @@
 //! [`Event::Exited`].
 
 use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
+use crate::net::NetworkPlan;
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
 use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
@@ -155,6 +156,16 @@ impl Connection {
     /// Lets them go on.
     pub fn resume(&mut self) -> Result<()> {
         self.done(&Request::Resume)
+    }
+
+    /// Puts the running container on a further network.
+    pub fn connect(&mut self, plan: NetworkPlan) -> Result<()> {
+        self.done(&Request::Connect(Box::new(plan)))
+    }
+
+    /// Takes it off the network of this name.
+    pub fn disconnect(&mut self, network: &str) -> Result<()> {
+        self.done(&Request::Disconnect(network.to_owned()))
     }
 
     /// What the container is doing, from its monitor.

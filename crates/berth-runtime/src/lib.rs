@@ -9,6 +9,7 @@ mod bundle;
 mod cgroup;
 mod circumstances;
 mod connection;
+pub mod dns;
 mod health;
 mod hook;
 mod init;
@@ -27,7 +28,7 @@ mod user;
 mod user_namespace;
 mod validate;
 
-pub use bundle::{Bundle, Exec, Exit, Log, RootfsMount, Seccomp, Started, Stdin, Streams};
+pub use bundle::{Bundle, Exec, Exit, Log, NamesPlan, RootfsMount, Seccomp, Started, Stdin, Streams};
 pub use cgroup::remove_parent;
 pub use circumstances::{Asked, Circumstances, OutOfMemory};
 pub use connection::{Connection, Event, Input, create};

@@ -5,6 +5,7 @@
 //! the other allocate at will.
 
 use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
+use crate::net::NetworkPlan;
 use crate::state::State;
 use berth_oci::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ pub(crate) enum Request {
     Resume,
     Wait,
     Status,
+    /// On to a further network.
+    Connect(Box<NetworkPlan>),
+    /// Off the network of this name.
+    Disconnect(String),
     CloseStdin,
     Resize {
         rows: u16,

@@ -1,7 +1,7 @@
 //! What a container holds on this machine, written down before it holds it: whoever finds its monitor dead clears it.
 
 use crate::cgroup::Cgroup;
-use crate::net::{self, Network};
+use crate::net::{self, Home};
 use berth_oci::{AtPath, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -12,8 +12,8 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Recovery {
     pub(crate) cgroup: Cgroup,
-    /// The network, and the name under which the container is on it.
-    pub(crate) network: Option<(Network, String)>,
+    /// Its networks' common home, and the name under which the container is on them.
+    pub(crate) networks: Option<(Home, String)>,
 }
 
 const NAME: &str = "recovery.json";
@@ -44,8 +44,7 @@ impl Recovery {
     pub(crate) fn clear_away(&self) -> Result<()> {
         let killed = self.cgroup.kill();
         let removed = self.cgroup.remove();
-        let left =
-            self.network.as_ref().map_or(Ok(()), |(network, container)| net::teardown(network, container));
+        let left = self.networks.as_ref().map_or(Ok(()), |(home, container)| net::teardown(home, container));
         killed.and(removed).and(left)
     }
 }

@@ -49,8 +49,9 @@ pub struct State {
     pub exit_code: Option<i32>,
     /// The kernel killed something in it because memory ran out.
     pub oom_killed: bool,
-    /// Its address and published ports, while it has them.
-    pub network: Option<Joined>,
+    /// Its addresses and published ports, while it has them.
+    #[serde(default)]
+    pub networks: Vec<Joined>,
     /// Why it could not be started, or why its end is not known exactly.
     pub error: Option<String>,
     /// How often its monitor has started it again by itself.
@@ -79,7 +80,7 @@ impl State {
             finished_at: None,
             exit_code: None,
             oom_killed: false,
-            network: None,
+            networks: Vec::new(),
             error: None,
             restarts: 0,
             stopped: false,
@@ -135,7 +136,7 @@ fn lost() -> State {
         finished_at: None,
         exit_code: Some(255),
         oom_killed: false,
-        network: None,
+        networks: Vec::new(),
         error: Some("the state of this container was lost when the machine stopped".into()),
         restarts: 0,
         stopped: false,
@@ -160,7 +161,7 @@ fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
     let started = state.started_at.is_some();
     state.status = Status::Exited;
     state.pid = None;
-    state.network = None;
+    state.networks.clear();
     state.finished_at = Some(Timestamp::now());
     state.health.iter_mut().for_each(Health::end);
     (state.exit_code, state.error) = match (same_boot, started) {

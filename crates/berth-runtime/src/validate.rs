@@ -24,7 +24,7 @@ pub(crate) fn bundle(bundle: &Bundle) -> Result<()> {
     }
     spec(&bundle.spec)?;
     let has_network = bundle.spec.linux().as_ref().is_some_and(|l| has_new(l, LinuxNamespaceType::Network));
-    if bundle.network.is_some() && !has_network {
+    if !bundle.networks.is_empty() && !has_network {
         return Err(Error::invalid("a container can be connected only in a network namespace of its own"));
     }
     if bundle.spec.linux().as_ref().is_some_and(|l| l.cgroups_path().is_some()) {

@@ -24,6 +24,7 @@ pub(crate) fn role(words: &[OsString]) -> Option<i32> {
         platform: Platform::host(),
         executable: PathBuf::from("/proc/self/exe"),
         usual: false,
+        publish_at: None,
     });
     match engine.clean_up(&id.to_string_lossy()) {
         Ok(()) => Some(0),

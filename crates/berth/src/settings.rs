@@ -6,6 +6,7 @@ use crate::cli::Global;
 use berth_oci::{AtPath, Error, Result};
 use serde::Deserialize;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// The name we were called by.
@@ -113,6 +114,8 @@ pub(crate) struct ConfigFile {
     pub(crate) max_concurrent_transfers: Option<usize>,
     /// Whether compressed layers are kept.
     pub(crate) keep_blobs: Option<KeepBlobs>,
+    /// Where a port is published that names no address of the host.
+    pub(crate) publish_address: Option<IpAddr>,
     #[serde(default, rename = "mirror")]
     _mirrors: Vec<serde::de::IgnoredAny>,
 }

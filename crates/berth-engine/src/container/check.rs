@@ -4,7 +4,7 @@
 
 use crate::engine::Engine;
 use berth_oci::{AtPath, Result};
-use berth_runtime::net::{self, DEFAULT, NetworkOptions};
+use berth_runtime::net;
 use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -46,7 +46,7 @@ impl Engine {
     /// if somebody has flushed the host's firewall.
     fn restore_network(&self) -> Result<()> {
         match self.settings().location.runroot.join("network").exists() {
-            true => net::restore(&self.site().network(DEFAULT, &NetworkOptions::default())?),
+            true => net::restore(&self.site().home()),
             false => Ok(()),
         }
     }

@@ -3,11 +3,14 @@
 //! Invariant: nothing is mounted, no process is started; whatever can be known to be wrong is said here.
 
 use super::{Container, Document, short_id};
+use crate::dns::HostResolver;
 use crate::engine::Engine;
+use crate::network::check_addresses;
 use crate::process::Process;
 use crate::random;
 use crate::spec::{Bind, ContainerName, ContainerSpec, Mount, NetworkMode};
 use berth_oci::{AtPath, Digest, Error, Kind, Result};
+use berth_runtime::net::DEFAULT;
 use berth_store::NewContainer;
 use std::fs;
 use std::io::ErrorKind;
@@ -40,7 +43,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`: no such image; `Conflict`: the name is taken; `Invalid`: what is asked for makes no sense.
     pub fn create(&self, request: CreateRequest) -> Result<Created> {
-        let spec = request.spec.checked(processors())?;
+        let spec = self.resolved(request.spec.checked(processors())?)?;
         let image = self.store()?.resolve(&spec.image)?;
         let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
         let process = Process::new(&chosen.config.config, &spec)?;
@@ -48,8 +51,8 @@ impl Engine {
         prepare_sources(&spec)?;
         let mounts = self.settle_mounts(&spec, &chosen.config.config)?;
         let id = random::id()?;
-        let hostname = hostname(&spec, &id)?;
-        let warnings = warnings(&spec);
+        let hostname = self.hostname(&spec, &id)?;
+        let warnings = warnings(&spec)?;
         let document = Document { spec, process, hostname, mounts, layers: chosen.diff_ids };
         let digests = (&image.target, chosen.manifest.digest());
         let mut made = Vec::new();
@@ -93,6 +96,45 @@ impl Engine {
             document,
             state: None,
         })
+    }
+
+    /// Networks by their names, and the container whose network it shares by its id. A network that is not here may be
+    /// made before the start.
+    fn resolved(&self, mut spec: ContainerSpec) -> Result<ContainerSpec> {
+        if let NetworkMode::Container(other) = &spec.network {
+            let other = self.store()?.container(other).map_err(|error| {
+                Error::invalid(format!("joining network namespace of container: {error}"))
+            })?;
+            spec.network = NetworkMode::Container(other.id);
+        }
+        for attachment in &mut spec.attachments {
+            if attachment.network == DEFAULT {
+                continue;
+            }
+            match self.network(&attachment.network) {
+                Ok(network) => {
+                    check_addresses(&network, attachment).map_err(|error| {
+                        Error::invalid(format!("invalid config for network {}: {error}", network.name))
+                    })?;
+                    attachment.network = network.name;
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(spec)
+    }
+
+    fn hostname(&self, spec: &ContainerSpec, id: &str) -> Result<String> {
+        match (&spec.hostname, &spec.network) {
+            (Some(hostname), _) => Ok(hostname.clone()),
+            (None, NetworkMode::Host) => {
+                let path = "/proc/sys/kernel/hostname";
+                Ok(fs::read_to_string(path).at(path)?.trim_end().to_owned())
+            }
+            (None, NetworkMode::Container(other)) => Ok(self.container(other)?.document.hostname),
+            (None, _) => Ok(short_id(id).to_owned()),
+        }
     }
 
     /// Adds the container under its name, or under the first random one that nobody has.
@@ -151,23 +193,21 @@ fn random_name() -> Result<ContainerName> {
     Ok(ContainerName::from_random(first.into(), second.into()))
 }
 
-fn hostname(spec: &ContainerSpec, id: &str) -> Result<String> {
-    match (&spec.hostname, spec.network) {
-        (Some(hostname), _) => Ok(hostname.clone()),
-        (None, NetworkMode::Host) => {
-            let path = "/proc/sys/kernel/hostname";
-            Ok(fs::read_to_string(path).at(path)?.trim_end().to_owned())
-        }
-        (None, _) => Ok(short_id(id).to_owned()),
+fn warnings(spec: &ContainerSpec) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if spec.network == NetworkMode::Host && !spec.ports.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
-}
-
-fn warnings(spec: &ContainerSpec) -> Vec<String> {
-    let discarded = spec.network == NetworkMode::Host && !spec.ports.is_empty();
-    discarded
-        .then(|| "Published ports are discarded when using host network mode".to_owned())
-        .into_iter()
-        .collect()
+    if spec.network == NetworkMode::Bridge
+        && spec.dns.servers.is_empty()
+        && HostResolver::read()?.is_of_no_use()
+    {
+        warnings.push(
+            "The host names no name server that containers can reach: they ask 8.8.8.8 and 8.8.4.4 (--dns names others)"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
 }
 
 fn prepare_sources(spec: &ContainerSpec) -> Result<()> {

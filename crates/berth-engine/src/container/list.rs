@@ -168,7 +168,7 @@ impl Rules<'_> {
             && any(&wanted.volumes, |volume| {
                 container.document.mounts.iter().any(|mount| is_at(mount, volume))
             })
-            && any(&wanted.networks, |network| *network == spec.network.to_string())
+            && any(&wanted.networks, |network| is_on(container, network))
             && any(&wanted.exposed, |port| process.exposed.contains(port))
             && any(&wanted.published, |port| {
                 spec.ports.iter().any(|m| (m.container_port, m.protocol) == (port.port, port.protocol))
@@ -244,6 +244,20 @@ fn disk_usage(root: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// By the network's name, or by its id while the container is on it.
+fn is_on(container: &Container, network: &str) -> bool {
+    let spec = &container.document.spec;
+    let named = match spec.attachments_at_start() {
+        attachments if attachments.is_empty() => spec.network.to_string() == network,
+        attachments => attachments.iter().any(|attachment| attachment.network == network),
+    };
+    named
+        || container
+            .joined()
+            .iter()
+            .any(|joined| joined.network_id.starts_with(network) && network.len() >= 12)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod exec;
 mod life;
 mod list;
 mod logs;
+mod networking;
 mod remove;
 mod start;
 mod stop;
@@ -29,7 +30,7 @@ use crate::engine::Engine;
 use crate::process::Process;
 use crate::spec::{ContainerSpec, Mount};
 use berth_oci::{Digest, Error, Result};
-use berth_runtime::net::Joined;
+use berth_runtime::net::{Joined, Published};
 use berth_runtime::{Health, State, Status};
 use berth_store::ContainerRecord;
 use jiff::Timestamp;
@@ -87,10 +88,16 @@ impl Container {
         }
     }
 
-    /// Its place on its network; none while it does not run, or has no network of its own.
+    /// Its places on networks; none while it does not run, or has no network of its own.
     #[must_use]
-    pub fn joined(&self) -> Option<&Joined> {
-        self.state.as_ref().filter(|_| self.is_running()).and_then(|state| state.network.as_ref())
+    pub fn joined(&self) -> &[Joined] {
+        self.state.as_ref().filter(|_| self.is_running()).map_or(&[], |state| &state.networks)
+    }
+
+    /// Its published ports, while it runs.
+    #[must_use]
+    pub fn published(&self) -> Vec<Published> {
+        self.joined().iter().flat_map(|joined| joined.ports.clone()).collect()
     }
 
     /// Whether its program runs, paused or not, or is about to run again.

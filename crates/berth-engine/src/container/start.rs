@@ -6,17 +6,11 @@
 use super::volumes::Places;
 use super::{Container, devices};
 use crate::engine::Engine;
-use crate::etc::{self, HostTexts};
 use crate::runtime_spec::{Surroundings, runtime_spec};
-use crate::spec::{ContainerSpec, NetworkMode, Seccomp};
-use berth_oci::{AtPath, Result};
-use berth_runtime::net::{
-    DEFAULT, Endpoint, Network, NetworkOptions, NetworkPlan, PortMapping, Protocol, Site,
-};
+use crate::spec::Seccomp;
+use berth_oci::Result;
+use berth_runtime::net::Site;
 use berth_runtime::{Bundle, Connection, Log, Stdin, Streams};
-use std::fs;
-use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// How a container is started.
@@ -72,12 +66,11 @@ impl Engine {
         let spec = &container.document.spec;
         let process = &container.document.process;
         let directory = self.store()?.container_dir(&container.id);
-        let network = self.network(spec)?;
-        let gateway = network.as_ref().map(|network| IpAddr::V4(network.gateway));
-        let texts = etc::texts(spec, &container.document.hostname, &host_texts(gateway)?);
+        let networking = self.networking(container, &directory)?;
         let around = Surroundings {
             hostname: container.document.hostname.clone(),
-            etc: etc::write(&directory, &texts)?,
+            etc: networking.etc,
+            network_namespace: networking.namespace,
             devices: devices::nodes(spec)?,
             masked: thermal_paths(),
             mounts: container.document.mounts.clone(),
@@ -105,16 +98,18 @@ impl Engine {
             log: self.log(container)?,
             on_exit: spec.auto_remove.then(|| self.cleanup_command(&container.id)),
             life: self.life(container)?,
-            hosts: network.is_some().then(|| directory.join("hosts")),
+            hosts: networking.hosts,
             dir: directory,
-            network: network.map(|network| NetworkPlan { endpoint: endpoint(container), network }),
+            networks: networking.plans,
+            names: networking.names,
         })
     }
 
     /// This root's networks.
     pub(crate) fn site(&self) -> Site {
         let location = &self.settings().location;
-        Site::new(&location.root, &location.runroot, self.settings().usual)
+        let settings = self.settings();
+        Site::new(&location.root, &location.runroot, settings.usual, settings.publish_at)
     }
 
     /// The parent of all of this root's cgroups, from the root of every hierarchy.
@@ -134,13 +129,6 @@ impl Engine {
         })
     }
 
-    fn network(&self, spec: &ContainerSpec) -> Result<Option<Network>> {
-        match spec.network {
-            NetworkMode::Bridge => self.site().network(DEFAULT, &NetworkOptions::default()).map(Some),
-            NetworkMode::Host | NetworkMode::None => Ok(None),
-        }
-    }
-
     /// What the monitor runs after the exit of a container that is to go with its process.
     fn cleanup_command(&self, id: &str) -> Vec<String> {
         let location = &self.settings().location;
@@ -153,46 +141,6 @@ impl Engine {
             id.to_owned(),
         ]
     }
-}
-
-fn endpoint(container: &Container) -> Endpoint {
-    Endpoint {
-        container: container.id.clone(),
-        name: container.name.clone(),
-        ip: None,
-        mac: None,
-        ports: ports(container),
-    }
-}
-
-/// What was published, and with `-P` also every other port that is listened on, each at any free port.
-fn ports(container: &Container) -> Vec<PortMapping> {
-    let spec = &container.document.spec;
-    let mut ports = spec.ports.clone();
-    if spec.publish_all {
-        for exposed in &container.document.process.exposed {
-            let taken =
-                ports.iter().any(|m| (m.container_port, m.protocol) == (exposed.port, exposed.protocol));
-            if !taken && exposed.protocol != Protocol::Sctp {
-                ports.push(PortMapping {
-                    host_ip: None,
-                    host_ports: None,
-                    container_port: exposed.port,
-                    protocol: exposed.protocol,
-                });
-            }
-        }
-    }
-    ports
-}
-
-fn host_texts(gateway: Option<IpAddr>) -> Result<HostTexts> {
-    let read = |path: &str| match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error).at(path),
-    };
-    Ok(HostTexts { hosts: read("/etc/hosts")?, resolv_conf: read("/etc/resolv.conf")?, gateway })
 }
 
 /// Each processor's count of overheatings, where the machine has them: a clock that all containers can read.

@@ -6,6 +6,7 @@ use super::Container;
 use crate::engine::Engine;
 use crate::spec::{ContainerName, Signal};
 use berth_oci::{Context, Error, Kind, Result};
+use berth_runtime::net;
 use berth_runtime::{Connection, Event, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
@@ -184,6 +185,9 @@ impl Engine {
             Kind::Conflict => Error::conflict(format!("Error when allocating new name: {error}")),
             _ => error,
         })?;
+        if !before.joined().is_empty() {
+            net::rename(&self.site().home(), &before.id, &before.name, name.as_str())?;
+        }
         let old = ("oldName", format!("/{}", before.name));
         self.tell_container(&self.container(&before.id)?, "rename", &[old])
     }

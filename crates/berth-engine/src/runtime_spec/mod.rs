@@ -10,7 +10,7 @@ mod seccomp;
 pub use seccomp::seccomp_profile;
 
 use crate::process::Process;
-use crate::spec::{ContainerSpec, Mount, NetworkMode, Seccomp, Ulimit, effective_capabilities};
+use crate::spec::{ContainerSpec, Mount, Seccomp, Ulimit, effective_capabilities};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub mounts: Vec<Mount>,
     /// Where the volumes among them are, by name.
     pub volumes: BTreeMap<String, PathBuf>,
+    /// Another container's network namespace, where it has none of its own.
+    pub network_namespace: Option<PathBuf>,
     /// The devices that were asked for, as the host has them now.
     pub devices: Vec<DeviceNode>,
     /// Paths of `/sys` that exist only on some machines and tell too much.
@@ -177,7 +179,7 @@ pub const READONLY_PATHS: [&str; 5] =
 
 fn linux(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Linux> {
     let mut builder = oci::LinuxBuilder::default()
-        .namespaces(namespaces(spec)?)
+        .namespaces(namespaces(spec, around)?)
         .resources(resources::resources(spec, around)?)
         .devices(resources::nodes(around)?)
         .sysctl(sysctls(spec));
@@ -197,20 +199,27 @@ fn linux(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Linux> {
     builder.build().map_err(bug)
 }
 
-fn namespaces(spec: &ContainerSpec) -> Result<Vec<oci::LinuxNamespace>> {
+fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::LinuxNamespace>> {
     use oci::LinuxNamespaceType as Type;
     let mut types = vec![Type::Mount, Type::Uts, Type::Pid, Type::Ipc, Type::Cgroup];
-    if spec.network != NetworkMode::Host {
+    if spec.network.is_own() {
         types.push(Type::Network);
     }
-    types.into_iter().map(|typ| oci::LinuxNamespaceBuilder::default().typ(typ).build().map_err(bug)).collect()
+    let new = types.into_iter().map(|typ| oci::LinuxNamespaceBuilder::default().typ(typ).build());
+    let joined = around
+        .network_namespace
+        .iter()
+        .map(|path| oci::LinuxNamespaceBuilder::default().typ(Type::Network).path(path).build());
+    new.chain(joined).map(|namespace| namespace.map_err(bug)).collect()
 }
 
 /// In a network of its own a container may listen on any port and use ping without being root.
 fn sysctls(spec: &ContainerSpec) -> HashMap<String, String> {
-    let own = match spec.network {
-        NetworkMode::Host => &[][..],
-        _ => &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")],
+    let own = match spec.network.is_own() {
+        false => &[][..],
+        true => {
+            &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+        }
     };
     let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     own.chain(spec.sysctls.clone()).collect()

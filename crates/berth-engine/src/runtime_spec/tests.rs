@@ -1,7 +1,7 @@
 //! One row per flag: what it adds to the specification, as JSON.
 
 use super::*;
-use crate::spec::{VolumeFlag, parse_mount, parse_ram, parse_tmpfs, parse_volume};
+use crate::spec::{NetworkMode, VolumeFlag, parse_mount, parse_ram, parse_tmpfs, parse_volume};
 use berth_oci::RuntimeConfig;
 use serde_json::{Value, json};
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! what the image says (see `process.rs`), what the kernel wants (see `runtime_spec`), files, the environment.
 //! Invariant: every part is well formed; text is parsed on the way in and never again.
 
+mod attachment;
 mod env;
 mod health;
 mod label;
@@ -17,6 +18,7 @@ mod security;
 mod signal;
 mod size;
 
+pub use attachment::{Attachment, Link, NetworkFlag, NetworkFlags, parse_ipv4, parse_ipv6};
 pub use env::{EnvVar, parse_env_file};
 pub use health::{HealthSpec, health_command};
 pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
@@ -96,8 +98,10 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
-    /// Which network it joins.
+    /// Whose network it is on.
     pub network: NetworkMode,
+    /// The networks it joins, the first one first.
+    pub attachments: Vec<Attachment>,
     /// Ports of the host that lead to it.
     pub ports: Vec<PortMapping>,
     /// Ports it listens on.
@@ -176,11 +180,24 @@ impl ContainerSpec {
         if self.auto_remove && self.restart != RestartPolicy::No {
             return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
         }
-        if self.network == NetworkMode::Host {
-            self.check_host_network()?;
+        match self.network {
+            NetworkMode::Host => self.check_host_network()?,
+            NetworkMode::Container(_) => self.check_shared_network()?,
+            NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {}
         }
         self.resources = self.resources.checked(processors)?;
         Ok(self)
+    }
+
+    /// The networks that a start joins. One that was taken off all of them gets back to the one it was made for.
+    #[must_use]
+    pub fn attachments_at_start(&self) -> Vec<Attachment> {
+        match &self.network {
+            NetworkMode::Bridge | NetworkMode::User(_) if self.attachments.is_empty() => {
+                vec![Attachment::to(self.network.to_string())]
+            }
+            _ => self.attachments.clone(),
+        }
     }
 
     fn check_host_network(&self) -> Result<()> {
@@ -189,6 +206,24 @@ impl ContainerSpec {
                 "sysctl '{name}' not allowed in the host network namespace, change it on the host instead"
             ))),
             None => Ok(()),
+        }
+    }
+
+    /// What belongs to a network is the other container's affair.
+    fn check_shared_network(&self) -> Result<()> {
+        let own = [
+            (self.hostname.is_some(), "hostname and the network mode"),
+            (self.dns != Dns::default(), "dns and the network mode"),
+            (!self.extra_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+            (
+                !self.ports.is_empty() || self.publish_all,
+                "port publishing and the container type network mode",
+            ),
+            (!self.expose.is_empty(), "port exposing and the container type network mode"),
+        ];
+        match own.into_iter().find(|(given, _)| *given) {
+            Some((_, what)) => Err(Error::invalid(format!("conflicting options: {what}"))),
+            None => self.check_host_network(),
         }
     }
 

@@ -1,6 +1,6 @@
-//! Which network a container joins and how it finds others: `--network`, `--add-host`, `--dns…`.
+//! Whose network a container is on and how it finds others: `--add-host`, `--dns…`, `--hostname`, `--expose`.
 //!
-//! Not here: port mappings (the runtime's), and anything that touches a network.
+//! Not here: the networks it joins (`attachment.rs`), port mappings (the runtime's), anything that touches a network.
 
 use berth_oci::{Error, Result};
 use berth_runtime::net::Protocol;
@@ -9,9 +9,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Which network a container joins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Whose network a container is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum NetworkMode {
     /// berth's bridge, with an address of its own.
     #[default]
@@ -20,15 +20,21 @@ pub enum NetworkMode {
     Host,
     /// None but loopback.
     None,
+    /// Another container's.
+    Container(String),
+    /// One that people made, by name or id.
+    User(String),
 }
 
 impl fmt::Display for NetworkMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bridge => "bridge",
-            Self::Host => "host",
-            Self::None => "none",
-        })
+        match self {
+            Self::Bridge => f.write_str("bridge"),
+            Self::Host => f.write_str("host"),
+            Self::None => f.write_str("none"),
+            Self::Container(id) => write!(f, "container:{id}"),
+            Self::User(name) => f.write_str(name),
+        }
     }
 }
 
@@ -37,15 +43,37 @@ impl FromStr for NetworkMode {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
-            "bridge" | "default" | "" => Ok(Self::Bridge),
+            "bridge" | "default" => Ok(Self::Bridge),
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
-            _ if text.starts_with("container:") => {
-                Err(Error::unsupported(format!("--network {text}: sharing a network is not supported yet")))
-            }
-            _ => Err(Error::not_found(format!("network {text} not found"))
-                .hint("there are bridge, host and none; networks of your own are not supported yet")),
+            _ => match text.strip_prefix("container:") {
+                Some("") => Err(Error::invalid("invalid container format container:<name|id>")),
+                Some(container) => Ok(Self::Container(container.to_owned())),
+                None => Ok(Self::User(text.to_owned())),
+            },
         }
+    }
+}
+
+impl From<NetworkMode> for String {
+    fn from(mode: NetworkMode) -> Self {
+        mode.to_string()
+    }
+}
+
+impl TryFrom<String> for NetworkMode {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl NetworkMode {
+    /// Whether it has a network namespace of its own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Host | Self::Container(_))
     }
 }
 
@@ -215,20 +243,6 @@ mod tests {
 
     fn show<T: ToString>(result: Result<T>) -> String {
         result.map_or_else(|e| e.to_string(), |value| value.to_string())
-    }
-
-    #[test]
-    fn networks() {
-        for (text, expected) in [
-            ("default", "bridge"),
-            ("bridge", "bridge"),
-            ("host", "host"),
-            ("none", "none"),
-            ("mine", "network mine not found"),
-            ("container:x", "--network container:x: sharing a network is not supported yet"),
-        ] {
-            assert_eq!(show(text.parse::<NetworkMode>()), expected);
-        }
     }
 
     #[test]

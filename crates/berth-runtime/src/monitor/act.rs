@@ -23,6 +23,11 @@ impl Monitor {
             Token::Flush(client) => self.flush(client),
             Token::Init(process) => self.hear(process)?,
             Token::Output(process, channel) => drop(self.read_output(process, channel)),
+            Token::Names(interest) => {
+                if let Some(names) = &mut self.names {
+                    names.handle(interest);
+                }
+            }
             Token::Input(process) => {
                 if let Some(process) = self.processes.get_mut(&process) {
                     process.write_stdin();

@@ -118,8 +118,8 @@ impl Monitor {
 
     /// What is to be cleared away, by us or by whoever finds us dead.
     pub(super) fn recovery(&self) -> Recovery {
-        let network = self.bundle.network.as_ref().map(|p| (p.network.clone(), p.endpoint.container.clone()));
-        Recovery { cgroup: self.cgroup.clone(), network }
+        let networks = self.home.clone().map(|home| (home, self.bundle.id.clone()));
+        Recovery { cgroup: self.cgroup.clone(), networks }
     }
 
     /// Gives back what it has of the machine.
@@ -128,7 +128,8 @@ impl Monitor {
         self.oom = None;
         self.due = Due::default();
         self.end_probing();
-        self.state.network = None;
+        self.names = None;
+        self.state.networks.clear();
         if let Err(error) = self.recovery().clear_away() {
             troubles.push(error.to_string());
         }

@@ -22,8 +22,10 @@ mod time;
 use crate::bundle::{Bundle, Log};
 use crate::cgroup::Cgroup;
 use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
+use crate::dns;
 use crate::life::BackOff;
 use crate::log::Writer;
+use crate::net::Home;
 use crate::protocol::{self, Channel, HEADER, Request};
 use crate::seccomp::Filter;
 use crate::state::{Lock, State};
@@ -58,8 +60,12 @@ struct Monitor {
     filter: Option<Filter>,
     log: Option<Writer>,
     warnings: Vec<String>,
-    /// Keeps other programs off the published ports.
-    held_ports: Vec<OwnedFd>,
+    /// Keeps other programs off the published ports, by the network that they lead to.
+    held_ports: BTreeMap<String, Vec<OwnedFd>>,
+    /// Where the container's networks are written down, once it was on one.
+    home: Option<Home>,
+    /// Answers the container's questions for names.
+    names: Option<dns::Server>,
     /// Why the container could not be started, for whoever asks to start it.
     failure: Option<Error>,
     /// The creator went away before it, or anybody, asked for the start.
@@ -94,6 +100,7 @@ enum Token {
     Output(u32, Channel),
     Input(u32),
     Memory,
+    Names(dns::Interest),
 }
 
 /// The hidden role. Answers the exit status of the process.
@@ -148,7 +155,9 @@ impl Monitor {
             filter: None,
             log: None,
             warnings: Vec::new(),
-            held_ports: Vec::new(),
+            held_ports: BTreeMap::new(),
+            home: bundle.networks.first().map(|plan| plan.network.home.clone()),
+            names: None,
             failure: None,
             is_abandoned: false,
             is_over: false,
@@ -181,6 +190,7 @@ impl Monitor {
     /// Until the container is over and every client has heard of it.
     fn serve(&mut self) -> Result<()> {
         while !self.is_over || self.clients.values().any(Client::has_outgoing) || self.is_awaiting_creator() {
+            self.due.names = self.names.as_ref().and_then(dns::Server::deadline);
             for (token, flags) in self.poll()? {
                 self.handle(token, flags)?;
             }
@@ -233,6 +243,9 @@ impl Monitor {
         }
         if let Some(oom) = &self.oom {
             add(Token::Memory, oom.as_fd(), PollFlags::IN);
+        }
+        for (interest, fd, flags) in self.names.iter().flat_map(dns::Server::interests) {
+            add(Token::Names(interest), fd, flags);
         }
         loop {
             match poll(&mut polled, self.due.timeout().as_ref()) {

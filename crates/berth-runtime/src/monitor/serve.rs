@@ -83,6 +83,8 @@ impl Monitor {
             }
             Request::Pause => self.pause(true).map(|()| Reply::Done),
             Request::Resume => self.pause(false).map(|()| Reply::Done),
+            Request::Connect(plan) => self.join(&plan).map(|()| Reply::Done),
+            Request::Disconnect(network) => self.part(&network).map(|()| Reply::Done),
             Request::Create(_) => Err(Error::conflict("the container has already been created")),
         };
         let reply = result.unwrap_or_else(|error| Reply::Failed(Fault::from(&error)));

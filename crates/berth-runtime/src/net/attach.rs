@@ -1,26 +1,29 @@
-//! Carrying a plan out: into the network, out of it, and the network itself out of the kernel.
+//! Carrying a plan out: a container into a network and out of it, a network into the kernel and out of it.
 //!
-//! Here: [`setup`], [`teardown`], [`unplug`], [`restore`], [`cleanup`]. Not here: what the rules and messages
-//! are. Invariant: everything happens under the ledger's lock. A record is written before the kernel hears of it
-//! and struck out after the kernel has forgotten it, so a crash at worst leaves a record without an interface,
+//! Here: [`setup`], [`teardown`], [`unplug`], [`restore`], [`rename`], [`Locked`]. Not here: what the rules and
+//! messages are. Invariant: everything happens under the ledger's lock. A record is written before the kernel hears
+//! of it and struck out after the kernel has forgotten it, so a crash at worst leaves a record without an interface,
 //! and the next who takes the lock retires it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use berth_oci::{AtPath, Context, Error, Kind, Result};
 use berth_sys::netns;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
-use super::ledger::{Ledger, Record};
-use super::link::{INSIDE, Links, Pair};
-use super::nft::{Element, Ruleset, Tables, Transaction};
-use super::plan::{Joined, Mac, Network, NetworkPlan};
+use super::ledger::{Ledger, Lives, Record};
+use super::link::{Links, Pair, Shared};
+use super::mac::Mac;
+use super::network::{Address, Driver, Home, Joined, Network, NetworkPlan, Pool};
+use super::nft::{Element, Redirection, Ruleset, Tables, Transaction};
+use super::site::random_id;
+use super::subnet::Subnet;
 use super::{conntrack, foreign, reserve, sysctl};
 
-/// A container that is on its network, and what whoever stands beside it has to keep.
+/// A container that is on a network, and what whoever stands beside it has to keep.
 #[derive(Debug)]
 pub struct Attached {
     /// Its place, as `inspect` and `ps` show it.
@@ -31,94 +34,181 @@ pub struct Attached {
     pub notes: Vec<String>,
 }
 
-/// Puts a container on its network. `namespace` is the container's network namespace.
+/// Where in a container a network is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The container's network namespace.
+    pub namespace: BorrowedFd<'a>,
+    /// A process in it.
+    pub pid: i32,
+    /// Which of its interfaces this is: the first is `eth0`.
+    pub number: usize,
+    /// Whether this network has the way out, of IPv4 and of IPv6.
+    pub leads_out: (bool, bool),
+}
+
+/// Puts a container on a network.
 ///
 /// A record the same container left behind (its monitor was killed) is replaced, and so is whatever else has no
 /// interface any more.
-pub fn setup(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Attached> {
+pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
     let NetworkPlan { network, endpoint } = plan;
-    let mut site = Locked::open(network)?;
-    let stale = site.retire_dead(&endpoint.container)?;
+    let mut site = Locked::open(&network.home)?;
+    let stale =
+        site.retire_dead(|record| record.container == endpoint.container && record.network == network.name);
     site.forget(&stale)?;
     site.ledger.learn(network);
-    let ip = site.ledger.address(network, endpoint)?;
-    let mac = endpoint.mac.unwrap_or(Mac::for_ip(ip));
-    let held = reserve::reserve(&endpoint.ports, site.ledger.records())?;
+    let address = |pool: &Option<Pool>, wanted: Option<IpAddr>| match pool {
+        Some(pool) => site.ledger.address(network, pool, wanted).map(Some),
+        None if wanted.is_some() => Err(Error::invalid(format!(
+            "no configured subnet or ip-range contain the IP address {}",
+            wanted.expect("it is some")
+        ))),
+        None => Ok(None),
+    };
+    let ipv4 = address(&network.ipv4, endpoint.ipv4.map(IpAddr::from))?;
+    let ipv6 = address(&network.ipv6, endpoint.ipv6.map(IpAddr::from))?;
+    let mac = endpoint.mac.or(ipv4.or(ipv6).map(Mac::for_ip));
+    let mac = mac.ok_or_else(|| Error::invalid(format!("network {} has no addresses", network.name)))?;
+    let ports = if network.driver == Driver::Bridge { &endpoint.ports[..] } else { &[] };
+    let held = reserve::reserve(ports, site.ledger.records(), network.publish_at)?;
     let record = Record {
         container: endpoint.container.clone(),
         name: endpoint.name.clone(),
         network: network.name.clone(),
-        ip,
+        endpoint: random_id()?,
+        ipv4,
+        ipv6,
         mac,
-        interface: interface_name()?,
+        lives: match network.driver {
+            Driver::Bridge => Lives::Interface(interface_name()?),
+            _ => Lives::Process { pid: place.pid, namespace: inode(place.pid)? },
+        },
         published: held.iter().map(|held| held.published).collect(),
+        dns_names: endpoint.dns_names.clone(),
     };
     site.ledger.enter(record.clone());
     site.ledger.save()?;
-    let notes = site.install(network, &record, namespace).inspect_err(|_| site.withdraw(&record))?;
+    let inside = format!("{}{}", network.interface_prefix.as_deref().unwrap_or("eth"), place.number);
+    let notes = site.install(network, &record, place, &inside).inspect_err(|_| site.withdraw(&record))?;
     let joined = Joined {
         network: record.network,
-        ip,
-        prefix: network.subnet.prefix(),
+        network_id: network.id.clone(),
+        endpoint_id: record.endpoint,
+        ipv4: addressed(network, &network.ipv4, ipv4),
+        ipv6: addressed(network, &network.ipv6, ipv6),
         mac,
-        gateway: gateway(network),
-        interface: record.interface,
+        interface: match record.lives {
+            Lives::Interface(name) => Some(name),
+            Lives::Process { .. } => None,
+        },
+        inside,
         ports: record.published,
+        gateway_priority: endpoint.gateway_priority,
+        names: network.names,
+        internal: network.internal,
+        links: endpoint.links.clone(),
     };
     Ok(Attached { joined, held: held.into_iter().filter_map(|held| held.socket).collect(), notes })
 }
 
-/// Takes a container's address and ports back. Its interfaces go by themselves when its network namespace does,
-/// which costs nobody a wait; [`unplug`] is for a namespace that stays.
-pub fn teardown(network: &Network, container: &str) -> Result<()> {
-    let mut site = Locked::open(network)?;
-    let removed = site.retire_dead(container)?;
+/// Takes a container's addresses and ports back, on all of the root's networks. Its interfaces go by themselves when
+/// its network namespace does, which costs nobody a wait; [`unplug`] is for a namespace that stays.
+pub fn teardown(home: &Home, container: &str) -> Result<()> {
+    let mut site = Locked::open(home)?;
+    let removed = site.retire_dead(|record| record.container == container);
     site.forget(&removed)
 }
 
-/// As [`teardown`], and removes the container's interface from its namespace at once.
-pub fn unplug(network: &Network, container: &str) -> Result<()> {
-    let mut site = Locked::open(network)?;
-    let removed = site.retire_dead(container)?;
-    for record in &removed {
-        site.links.remove(&record.interface)?;
+/// Takes a container off one network, and removes its interface from its namespace at once.
+pub fn unplug(home: &Home, container: &str, joined: &Joined, namespace: BorrowedFd<'_>) -> Result<()> {
+    let mut site = Locked::open(home)?;
+    let removed =
+        site.retire_dead(|record| record.container == container && record.network == joined.network);
+    match &joined.interface {
+        Some(interface) => site.links.remove(interface)?,
+        None => inside(namespace, || Links::open()?.remove(&joined.inside))?,
     }
     site.forget(&removed)
 }
 
+/// Leads what the calling thread's namespace asks `address` by DNS to other ports of it.
+pub(crate) fn redirect_names(address: Ipv4Addr, udp: u16, tcp: u16) -> Result<()> {
+    Tables::open()?.commit(&Redirection { address, udp, tcp }.transaction())
+}
+
+/// From now on this network is the way out of a container.
+pub fn lead_out(joined: &Joined, gateway: IpAddr, namespace: BorrowedFd<'_>) -> Result<()> {
+    inside(namespace, || Links::open()?.lead_out(&joined.inside, gateway))
+}
+
 /// Makes the root's table again as it should be: somebody may have flushed the host's firewall.
-pub fn restore(network: &Network) -> Result<()> {
-    let mut site = Locked::open(network)?;
-    let removed = site.retire_dead("")?;
+pub fn restore(home: &Home) -> Result<()> {
+    let mut site = Locked::open(home)?;
+    let removed = site.retire_dead(|_| false);
     site.rebuild()?;
+    for network in site.ledger.networks() {
+        foreign::admit(&mut site.tables, &network.bridge, network.ipv6.is_some())?;
+    }
     conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
     site.ledger.save()
 }
 
-/// Removes a network from the kernel: its bridge, its rules, and the table with the last of them. Containers
-/// still on it are a `Conflict`.
-pub fn cleanup(network: &Network) -> Result<()> {
-    let mut site = Locked::open(network)?;
-    let removed = site.retire_dead("")?;
-    if let Some(record) = site.ledger.records().iter().find(|record| record.network == network.name) {
-        let Record { name, container, .. } = record;
-        return Err(Error::conflict(format!(
-            "error while removing network: network {} has active endpoints (name:{name:?} id:{:?})",
-            network.name,
-            container.get(..12).unwrap_or(container)
-        ))
-        .hint(format!("stop container {name} first")));
-    }
-    site.ledger.forget(network);
-    site.rebuild()?;
-    foreign::dismiss(&mut site.tables, &network.bridge)?;
-    site.links.remove(&network.bridge)?;
-    conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
-    if site.ledger.networks().is_empty() { site.ledger.remove_file() } else { site.ledger.save() }
+/// The container has another name now; who asks its networks for `new` finds it.
+pub fn rename(home: &Home, container: &str, old: &str, new: &str) -> Result<()> {
+    let mut site = Locked::open(home)?;
+    site.ledger.amend(container, |record| {
+        new.clone_into(&mut record.name);
+        for name in record.dns_names.iter_mut().filter(|name| *name == old) {
+            new.clone_into(name);
+        }
+    });
+    site.ledger.save()
+}
+
+/// A container on a network, for those who only look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The container's id.
+    pub container: String,
+    /// The container's name.
+    pub name: String,
+    /// The network's name.
+    pub network: String,
+    /// The connection's id.
+    pub endpoint: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its IPv4 address.
+    pub ipv4: Option<IpAddr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<IpAddr>,
+}
+
+/// Who is on the root's networks now.
+pub fn members(home: &Home) -> Result<Vec<Member>> {
+    let records = super::ledger::peek(&home.run_dir)?;
+    let alive = records.into_iter().filter(Record::is_alive);
+    let members = alive.map(|record| Member {
+        container: record.container,
+        name: record.name,
+        network: record.network,
+        endpoint: record.endpoint,
+        mac: record.mac,
+        ipv4: record.ipv4,
+        ipv6: record.ipv6,
+    });
+    Ok(members.collect())
+}
+
+/// Is there a bridge of this name, finished?
+pub(super) fn is_up(bridge: &str) -> Result<bool> {
+    let mut links = Links::open().context(|| "cannot ask the kernel for its interfaces")?;
+    Ok(links.find(bridge)?.is_some_and(|link| link.up))
 }
 
 /// One root's networks, with nobody else changing them.
-struct Locked {
+pub(super) struct Locked {
     ledger: Ledger,
     links: Links,
     tables: Tables,
@@ -126,20 +216,76 @@ struct Locked {
 }
 
 impl Locked {
-    fn open(network: &Network) -> Result<Self> {
-        let ledger = Ledger::open(&network.run_dir)?;
+    pub(super) fn open(home: &Home) -> Result<Self> {
+        let ledger = Ledger::open(&home.run_dir)?;
         let links = Links::open().context(|| "cannot ask the kernel for its interfaces")?;
-        Ok(Self { ledger, links, tables: Tables::open()?, table: network.nft_table.clone() })
+        Ok(Self { ledger, links, tables: Tables::open()?, table: home.nft_table.clone() })
     }
 
-    /// Takes out `container` and everyone whose interface is gone.
-    fn retire_dead(&mut self, container: &str) -> Result<Vec<Record>> {
-        let asking = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-            .map_err(std::io::Error::from)
-            .context(|| "cannot ask the kernel for its interfaces")?;
-        Ok(self.ledger.retire(|record| {
-            record.container == container || netdevice::name_to_index(&asking, &record.interface).is_err()
-        }))
+    /// The subnet that a finished bridge has already, and all that other interfaces claim.
+    pub(super) fn surroundings(&mut self, bridge: &str) -> Result<(Option<Subnet>, Vec<Subnet>)> {
+        let link = if bridge.is_empty() { None } else { self.links.find(bridge)? };
+        let up = link.filter(|link| link.up);
+        let standing = up.map(|link| self.links.address_of(link.index)).transpose()?.flatten();
+        let taken = self.links.taken(link.map(|link| link.index))?;
+        Ok((standing.map(|(address, prefix)| Subnet::around(address, prefix)), taken))
+    }
+
+    /// Brings a network into the kernel, with nobody on it.
+    pub(super) fn establish(&mut self, network: &Network) -> Result<()> {
+        if network.driver != Driver::Bridge {
+            return self.parent(network).map(drop);
+        }
+        if self.links.find(&network.bridge)?.is_some() {
+            return Err(Error::conflict(format!(
+                "an interface named {} exists on this host already",
+                network.bridge
+            ))
+            .hint("choose another name for the bridge"));
+        }
+        self.ledger.learn(network);
+        self.ledger.save()?;
+        self.bridge(network, &mut Vec::new())?;
+        foreign::admit(&mut self.tables, &network.bridge, network.ipv6.is_some())?;
+        self.rebuild()
+    }
+
+    /// Removes a network from the kernel: its bridge, its rules, and the table with the last of them. Containers
+    /// still on it are a `Conflict`.
+    pub(super) fn dissolve(&mut self, network: &Network) -> Result<()> {
+        let removed = self.retire_dead(|_| false);
+        let members: Vec<_> =
+            self.ledger.records().iter().filter(|record| record.network == network.name).collect();
+        if !members.is_empty() {
+            let told: Vec<_> = members
+                .iter()
+                .map(|record| {
+                    format!("name:{:?} id:{:?}", record.name, record.endpoint.get(..12).unwrap_or_default())
+                })
+                .collect();
+            return Err(Error::denied(format!(
+                "error while removing network: network {} has active endpoints ({})",
+                network.name,
+                told.join(", ")
+            ))
+            .hint("stop these containers, or `berth network disconnect` them"));
+        }
+        self.ledger.forget(network);
+        self.rebuild()?;
+        if network.driver == Driver::Bridge {
+            foreign::dismiss(&mut self.tables, &network.bridge)?;
+            self.links.remove(&network.bridge)?;
+        }
+        conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
+        match self.ledger.is_empty() {
+            true => self.ledger.remove_file(),
+            false => self.ledger.save(),
+        }
+    }
+
+    /// Takes out everyone who is gone, and those that `also` is true for.
+    fn retire_dead(&mut self, also: impl Fn(&Record) -> bool) -> Vec<Record> {
+        self.ledger.retire(|record| also(record) || !record.is_alive())
     }
 
     /// Brings a record into the kernel; the bridge and the table with it where they are not there.
@@ -147,25 +293,51 @@ impl Locked {
         &mut self,
         network: &Network,
         record: &Record,
-        namespace: BorrowedFd<'_>,
+        place: Place<'_>,
+        name: &str,
     ) -> Result<Vec<String>> {
         let mut notes = Vec::new();
-        let bridge = self.bridge(network, &mut notes)?;
-        self.change(&[], &record.elements())?;
-        conntrack::forget(&record.published)?;
-        notes.extend(foreign::admit(&mut self.tables, &network.bridge)?);
-        self.links.connect(&Pair {
-            name: &record.interface,
-            bridge,
-            mac: record.mac,
-            namespace,
-            isolated: network.isolated,
-            mtu: network.mtu,
-        })?;
-        inside(namespace, || {
-            sysctl::without_ipv6(INSIDE)?;
-            let mut links = Links::open()?;
-            links.configure(record.ip, network.subnet, gateway(network))
+        match &record.lives {
+            Lives::Interface(interface) => {
+                let bridge = self.bridge(network, &mut notes)?;
+                self.change(&[], &record.elements())?;
+                conntrack::forget(&record.published)?;
+                notes.extend(foreign::admit(&mut self.tables, &network.bridge, network.ipv6.is_some())?);
+                self.links.connect(&Pair {
+                    name: interface,
+                    inside: name,
+                    bridge,
+                    mac: record.mac,
+                    namespace: place.namespace,
+                    isolated: network.isolated,
+                    mtu: network.mtu,
+                })?;
+            }
+            Lives::Process { .. } => {
+                let parent = self.parent(network)?;
+                self.links.share(&Shared {
+                    inside: name,
+                    parent,
+                    driver: network.driver,
+                    mode: network.mode,
+                    mac: record.mac,
+                    namespace: place.namespace,
+                    mtu: network.mtu,
+                })?;
+            }
+        }
+        let mut addresses = Vec::new();
+        let (out4, out6) = place.leads_out;
+        for (address, out) in [
+            (addressed(network, &network.ipv4, record.ipv4), out4),
+            (addressed(network, &network.ipv6, record.ipv6), out6),
+        ] {
+            let Some(address) = address else { continue };
+            addresses.push(Address { gateway: address.gateway.filter(|_| out), ..address });
+        }
+        inside(place.namespace, || {
+            sysctl::ipv6(name, record.ipv6.is_some())?;
+            Links::open()?.configure(name, &addresses)
         })?;
         Ok(notes)
     }
@@ -173,9 +345,23 @@ impl Locked {
     /// Undoes what `install` may have done. The error that led here is the one to tell; should this fail too,
     /// the record has no interface and the next who takes the lock retires it.
     fn withdraw(&mut self, record: &Record) {
-        let unplugged = self.links.remove(&record.interface);
-        self.ledger.retire(|known| known.container == record.container);
+        let unplugged = match &record.lives {
+            Lives::Interface(name) => self.links.remove(name),
+            Lives::Process { .. } => Ok(()),
+        };
+        self.ledger.retire(|known| known.endpoint == record.endpoint);
         let _ = unplugged.and_then(|()| self.forget(std::slice::from_ref(record)));
+    }
+
+    /// The index of the host's interface that a network shares.
+    fn parent(&mut self, network: &Network) -> Result<i32> {
+        self.links.find(&network.bridge)?.map(|link| link.index).ok_or_else(|| {
+            Error::not_found(format!(
+                "the parent interface {} of network {} was not found",
+                network.bridge, network.name
+            ))
+            .hint("`ip link` lists the interfaces of this host")
+        })
     }
 
     /// The bridge's index. One that is up is finished; one that is down is the work of somebody who was killed.
@@ -190,7 +376,20 @@ impl Locked {
                 "this host now forwards IPv4 packets between its interfaces (net.ipv4.ip_forward)".into(),
             );
         }
+        if network.ipv6.is_some() && !network.internal && sysctl::forward_ipv6()? {
+            notes.push(
+                "this host now forwards IPv6 packets between its interfaces (net.ipv6.conf.all.forwarding)"
+                    .into(),
+            );
+        }
         let index = self.links.create_bridge(network)?;
+        sysctl::ipv6(&network.bridge, network.ipv6.is_some())?;
+        if network.ipv6.is_some() {
+            sysctl::ignore_routers(&network.bridge)?;
+        }
+        for pool in network.pools() {
+            self.links.address(index, &network.bridge, pool)?;
+        }
         sysctl::route_loopback(&network.bridge)?;
         self.links.up(index, &network.bridge)?;
         Ok(index)
@@ -221,9 +420,7 @@ impl Locked {
     /// The table as the ledger has it, in one transaction; with the last network it goes.
     fn rebuild(&mut self) -> Result<()> {
         let networks = self.ledger.networks();
-        let published = self.ledger.records().iter();
-        let published =
-            published.flat_map(|record| record.published.iter().map(|port| (*port, record.ip))).collect();
+        let published = self.ledger.records().iter().flat_map(Record::leads).collect();
         let transaction = match networks {
             [] => Transaction::default().replace_with_nothing(&self.table),
             _ => {
@@ -241,13 +438,24 @@ fn elements(records: &[Record]) -> Vec<Element> {
     records.iter().flat_map(Record::elements).collect()
 }
 
-fn gateway(network: &Network) -> Option<Ipv4Addr> {
-    (!network.internal).then_some(network.gateway)
+/// An internal network has no way out, and the gateway of ipvlan is nobody's business above layer 2.
+fn addressed(network: &Network, pool: &Option<Pool>, ip: Option<IpAddr>) -> Option<Address> {
+    let pool = pool.as_ref()?;
+    let gateway = (!network.internal).then_some(pool.gateway);
+    Some(Address { ip: ip?, prefix: pool.subnet.prefix(), gateway })
 }
 
 /// Does `work` inside the container's namespace; our errors come through unchanged.
-fn inside<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(super) fn inside<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     netns::within(namespace.as_fd(), || work().map_err(std::io::Error::from)).map_err(Error::from)
+}
+
+fn inode(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/ns/net");
+    fs::metadata(&path).at(&path).map(|found| found.ino())
 }
 
 /// A name no interface has, by chance: an old one may linger after its container for a moment.

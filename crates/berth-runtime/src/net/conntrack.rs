@@ -10,13 +10,14 @@ use berth_oci::{Context, Result};
 use berth_sys::netlink::{Message, Protocol as Family, Refused, Reply, Socket, attribute};
 use rustix::io::Errno;
 
-use super::plan::Published;
+use super::network::Published;
 use super::port::Protocol;
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;
 const DELETE: u16 = 2;
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 const ORIGINAL: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const NUMBER: u16 = 1;
@@ -24,19 +25,22 @@ const DESTINATION_PORT: u16 = 3;
 
 /// Forgets the conversations with these ports of the host, if there are UDP ports among them.
 pub(super) fn forget<'a>(ports: impl IntoIterator<Item = &'a Published>) -> Result<()> {
-    let ports: Vec<u16> =
-        ports.into_iter().filter(|port| port.protocol == Protocol::Udp).map(|port| port.host_port).collect();
-    if ports.is_empty() {
-        return Ok(());
+    let udp: Vec<&Published> = ports.into_iter().filter(|port| port.protocol == Protocol::Udp).collect();
+    for (family, is_ipv4) in [(IPV4, true), (IPV6, false)] {
+        let of_family = udp.iter().filter(|port| port.host_ip.is_ipv4() == is_ipv4);
+        let ports: Vec<u16> = of_family.map(|port| port.host_port).collect();
+        if !ports.is_empty() {
+            forget_ports(family, &ports)
+                .map_err(io::Error::from)
+                .context(|| "cannot end the remembered conversations of the published UDP ports")?;
+        }
     }
-    forget_ports(&ports)
-        .map_err(io::Error::from)
-        .context(|| "cannot end the remembered conversations of the published UDP ports")
+    Ok(())
 }
 
-fn forget_ports(ports: &[u16]) -> Result<(), Refused> {
+fn forget_ports(family: u8, ports: &[u16]) -> Result<(), Refused> {
     let mut socket = Socket::open(Family::Netfilter)?;
-    let header = [IPV4, 0, 0, 0];
+    let header = [family, 0, 0, 0];
     let all = match socket.list(&Message::new(SUBSYSTEM << 8 | GET, 0, &header)) {
         // A kernel without this part remembers conversations but does not let us look.
         Err(refused) if refused.is(Errno::INVAL) || refused.is(Errno::OPNOTSUPP) => return Ok(()),

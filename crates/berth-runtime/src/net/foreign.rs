@@ -6,25 +6,33 @@
 
 use berth_oci::{Kind, Result};
 
-use super::nft::{ForeignChain, INET, IPV4, Match, Rule, Tables, Transaction, Verdict};
+use super::nft::{ForeignChain, INET, IPV4, IPV6, Match, Rule, Tables, Transaction, Verdict};
 
 const TABLE: &str = "filter";
 const CHAIN: &str = "DOCKER-USER";
 /// The kernel's number of the place where forwarded packets are judged.
 const FORWARD: u32 = 2;
 
-/// Sees to it that packets of `bridge` pass; returns what a person should know.
-pub(super) fn admit(tables: &mut Tables, bridge: &str) -> Result<Option<String>> {
-    if !tables.has_chain(IPV4, TABLE, CHAIN)? {
-        return dropper(tables).map(|found| found.map(|chain| note(&chain, bridge)));
+/// Sees to it that packets of `bridge` pass, IPv6's too where it has them; returns what a person should know.
+pub(super) fn admit(tables: &mut Tables, bridge: &str, ipv6: bool) -> Result<Option<String>> {
+    let found = admit_family(tables, bridge, IPV4)?;
+    match ipv6 {
+        true => Ok(admit_family(tables, bridge, IPV6)?.or(found)),
+        false => Ok(found),
+    }
+}
+
+fn admit_family(tables: &mut Tables, bridge: &str, family: u8) -> Result<Option<String>> {
+    if !tables.has_chain(family, TABLE, CHAIN)? {
+        return dropper(tables, family).map(|found| found.map(|chain| note(&chain, bridge, family)));
     }
     let comment = comment(bridge);
-    if !tables.commented(IPV4, TABLE, CHAIN, &comment)?.is_empty() {
+    if !tables.commented(family, TABLE, CHAIN, &comment)?.is_empty() {
         return Ok(None);
     }
     let both = [Match::From(bridge.into()), Match::To(bridge.into())];
     let transaction = both.into_iter().fold(Transaction::default(), |transaction, side| {
-        transaction.insert(IPV4, TABLE, CHAIN, &Rule { when: vec![side], then: Verdict::Accept }, &comment)
+        transaction.insert(family, TABLE, CHAIN, &Rule { when: vec![side], then: Verdict::Accept }, &comment)
     });
     match tables.commit(&transaction) {
         // Docker took its chain away between our question and our rule.
@@ -35,30 +43,34 @@ pub(super) fn admit(tables: &mut Tables, bridge: &str) -> Result<Option<String>>
 
 /// Takes our rules for `bridge` out again.
 pub(super) fn dismiss(tables: &mut Tables, bridge: &str) -> Result<()> {
-    let handles = tables.commented(IPV4, TABLE, CHAIN, &comment(bridge))?;
-    let transaction = handles
-        .into_iter()
-        .fold(Transaction::default(), |transaction, handle| transaction.delete(IPV4, TABLE, CHAIN, handle));
-    match tables.commit(&transaction) {
-        Err(error) if error.kind() == Kind::NotFound => Ok(()),
-        other => other,
+    for family in [IPV4, IPV6] {
+        let handles = tables.commented(family, TABLE, CHAIN, &comment(bridge))?;
+        let transaction = handles.into_iter().fold(Transaction::default(), |transaction, handle| {
+            transaction.delete(family, TABLE, CHAIN, handle)
+        });
+        match tables.commit(&transaction) {
+            Err(error) if error.kind() != Kind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn comment(bridge: &str) -> String {
     format!("berth {bridge}")
 }
 
-fn dropper(tables: &mut Tables) -> Result<Option<ForeignChain>> {
-    let chains = tables.chains(IPV4)?.into_iter().chain(tables.chains(INET)?);
+fn dropper(tables: &mut Tables, family: u8) -> Result<Option<ForeignChain>> {
+    let chains = tables.chains(family)?.into_iter().chain(tables.chains(INET)?);
     Ok(chains.into_iter().find(|chain| chain.hook == Some(FORWARD) && chain.drops))
 }
 
-fn note(chain: &ForeignChain, bridge: &str) -> String {
+fn note(chain: &ForeignChain, bridge: &str, family: u8) -> String {
     let ForeignChain { table, name, .. } = chain;
+    let iptables = if family == IPV6 { "ip6tables" } else { "iptables" };
     format!(
         "the firewall of this host drops forwarded packets (policy of chain {name} in table {table}), containers may \
-         not reach the outside: `iptables -I FORWARD -i {bridge} -j ACCEPT` and `iptables -I FORWARD -o {bridge} -j \
+         not reach the outside: `{iptables} -I FORWARD -i {bridge} -j ACCEPT` and `{iptables} -I FORWARD -o {bridge} -j \
          ACCEPT` let them"
     )
 }

@@ -6,37 +6,81 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use berth_oci::{AtPath, Error, Result};
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use serde::{Deserialize, Serialize};
 
+use super::mac::Mac;
+use super::network::{Driver, Network, Pool, Published};
 use super::nft::Element;
-use super::plan::{Endpoint, Mac, Network, Published};
 
 /// Changes when the rules of the table do: an older table is then made anew.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// A container on a network, as long as it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) container: String,
-    pub(super) name: String,
-    pub(super) network: String,
-    pub(super) ip: Ipv4Addr,
-    pub(super) mac: Mac,
+pub(crate) struct Record {
+    pub(crate) container: String,
+    pub(crate) name: String,
+    pub(crate) network: String,
+    pub(crate) endpoint: String,
+    pub(crate) ipv4: Option<IpAddr>,
+    pub(crate) ipv6: Option<IpAddr>,
+    pub(crate) mac: Mac,
+    pub(crate) lives: Lives,
+    pub(crate) published: Vec<Published>,
+    /// What others on the network find it by.
+    pub(crate) dns_names: Vec<String>,
+}
+
+/// By what one sees that a container is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Lives {
     /// The host's end of its connection: while this exists, so does the container's network namespace.
-    pub(super) interface: String,
-    pub(super) published: Vec<Published>,
+    Interface(String),
+    /// Nothing of it is on the host: a process whose network namespace has this inode.
+    Process { pid: i32, namespace: u64 },
 }
 
 impl Record {
+    /// Its addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.into_iter().chain(self.ipv6)
+    }
+
     /// What it has in the table.
     pub(super) fn elements(&self) -> Vec<Element> {
-        self.published.iter().map(|port| Element::Published(*port, self.ip)).collect()
+        self.leads().map(|(port, to)| Element::Published(port, to)).collect()
     }
+
+    /// Its published ports with the address of the same family that each leads to. A port of a family that the
+    /// container has no address of is served by its monitor.
+    pub(super) fn leads(&self) -> impl Iterator<Item = (Published, IpAddr)> {
+        self.published.iter().filter_map(|port| {
+            let to = if port.host_ip.is_ipv4() { self.ipv4 } else { self.ipv6 };
+            Some((*port, to?))
+        })
+    }
+
+    /// Is it still there? True where nobody can tell.
+    pub(crate) fn is_alive(&self) -> bool {
+        match &self.lives {
+            Lives::Interface(name) => interface_exists(name),
+            Lives::Process { pid, namespace } => {
+                fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|found| found.ino() == *namespace)
+            }
+        }
+    }
+}
+
+fn interface_exists(name: &str) -> bool {
+    let asking = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    asking.map_or(true, |asking| netdevice::name_to_index(&asking, name).is_ok())
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -67,7 +111,7 @@ impl Ledger {
         flock(&lock, FlockOperation::LockExclusive).at(&lock_path)?;
         let boot_path = "/proc/sys/kernel/random/boot_id";
         let boot = fs::read_to_string(boot_path).at(boot_path)?.trim().to_owned();
-        let path = dir.join("state.json");
+        let path = path(dir);
         let known = read(&path)?.filter(|contents| contents.boot == boot);
         let outdated = known.as_ref().is_none_or(|contents| contents.layout != LAYOUT);
         let contents = Contents { boot, layout: LAYOUT, ..known.unwrap_or_default() };
@@ -94,12 +138,20 @@ impl Ledger {
         &self.contents.networks
     }
 
+    /// Is there nothing to remember?
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.networks.is_empty() && self.contents.records.is_empty()
+    }
+
     pub(super) fn records(&self) -> &[Record] {
         &self.contents.records
     }
 
     /// Makes sure that `network` is known as it is now.
     pub(super) fn learn(&mut self, network: &Network) {
+        if network.driver != Driver::Bridge {
+            return;
+        }
         match self.contents.networks.iter_mut().find(|known| known.bridge == network.bridge) {
             Some(known) if known == network => return,
             Some(known) => *known = network.clone(),
@@ -123,17 +175,28 @@ impl Ledger {
         self.contents.records.push(record);
     }
 
+    /// Changes the records of a container.
+    pub(super) fn amend(&mut self, container: &str, change: impl Fn(&mut Record)) {
+        self.contents.records.iter_mut().filter(|record| record.container == container).for_each(change);
+    }
+
     /// The address asked for, or the lowest free one.
-    pub(super) fn address(&self, network: &Network, endpoint: &Endpoint) -> Result<Ipv4Addr> {
-        let holder = |ip: Ipv4Addr| {
-            self.contents.records.iter().find(|record| record.network == network.name && record.ip == ip)
+    pub(super) fn address(&self, network: &Network, pool: &Pool, wanted: Option<IpAddr>) -> Result<IpAddr> {
+        let holder = |ip: IpAddr| {
+            let here = |record: &&Record| record.network == network.name;
+            self.contents.records.iter().filter(here).find(|record| record.addresses().any(|own| own == ip))
         };
-        let Some(wanted) = endpoint.ip else {
-            let free = |ip: &Ipv4Addr| *ip != network.gateway && holder(*ip).is_none();
-            return network.subnet.hosts().find(free).ok_or_else(|| {
+        let Some(wanted) = wanted else {
+            let free = |ip: &IpAddr| pool.admits(*ip) && holder(*ip).is_none();
+            let range = pool.range.unwrap_or(pool.subnet);
+            // Of a range that is not the whole subnet, the ends are addresses as all others.
+            let ends = [range.address(), range.last()].into_iter().filter(|ip| pool.subnet.is_host(*ip));
+            let found = range.hosts().find(free).or_else(|| ends.into_iter().find(free));
+            return found.ok_or_else(|| {
                 Error::unavailable(format!(
-                    "no available IPv4 addresses on network {} ({})",
-                    network.name, network.subnet
+                    "no available {} addresses on this network's address pools: {} ({range})",
+                    if range.is_ipv4() { "IPv4" } else { "IPv6" },
+                    network.name,
                 ))
                 .hint("stop containers on it, or make a network with a larger subnet")
             });
@@ -145,16 +208,24 @@ impl Ledger {
             ))
             .hint("leave out `--ip`, or stop that container"));
         }
-        if wanted == network.gateway || !network.subnet.hosts().any(|ip| ip == wanted) {
-            return Err(Error::invalid(format!("no configured subnet contains IP address {wanted}")).hint(
-                format!(
-                    "network {} has {}, and its gateway {}",
-                    network.name, network.subnet, network.gateway
-                ),
-            ));
+        match pool.admits(wanted) {
+            true => Ok(wanted),
+            false => Err(Error::invalid(format!(
+                "no configured subnet or ip-range contain the IP address {wanted}"
+            ))
+            .hint(format!("network {} has {}, and its gateway {}", network.name, pool.subnet, pool.gateway))),
         }
-        Ok(wanted)
     }
+}
+
+/// The containers on the networks of a root at this moment, without the lock: the file is replaced whole.
+pub(crate) fn peek(dir: &Path) -> Result<Vec<Record>> {
+    Ok(read(&path(dir))?.map_or_else(Vec::new, |contents| contents.records))
+}
+
+/// Where the ledger is; whoever wants to know whether it has changed looks at this file.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join("state.json")
 }
 
 /// A file that is no JSON comes of a power cut only, and is as good as none.
@@ -179,21 +250,24 @@ mod tests {
     use super::*;
     use crate::net::tests::network;
 
-    fn endpoint(container: &str, ip: Option<&str>) -> Endpoint {
-        let ip = ip.map(|ip| ip.parse().unwrap());
-        Endpoint { container: container.into(), name: container.into(), ip, mac: None, ports: Vec::new() }
-    }
-
-    fn record(container: &str, network: &Network, ip: Ipv4Addr) -> Record {
+    fn record(container: &str, network: &Network, ip: IpAddr) -> Record {
         Record {
             container: container.into(),
             name: container.into(),
             network: network.name.clone(),
-            ip,
+            endpoint: String::new(),
+            ipv4: Some(ip),
+            ipv6: None,
             mac: Mac::for_ip(ip),
-            interface: format!("veth{container}"),
+            lives: Lives::Interface(format!("veth{container}")),
             published: Vec::new(),
+            dns_names: Vec::new(),
         }
+    }
+
+    fn ask(ledger: &Ledger, network: &Network, wanted: Option<&str>) -> Result<String> {
+        let wanted = wanted.map(|ip| ip.parse().unwrap());
+        ledger.address(network, network.ipv4.as_ref().unwrap(), wanted).map(|ip| ip.to_string())
     }
 
     #[test]
@@ -202,43 +276,62 @@ mod tests {
         let network = network(dir.path(), "n", "10.9.8.0/29");
         let mut ledger = Ledger::open(dir.path()).unwrap();
         for expected in ["10.9.8.2", "10.9.8.3", "10.9.8.4", "10.9.8.5", "10.9.8.6"] {
-            let ip = ledger.address(&network, &endpoint(expected, None)).unwrap();
-            assert_eq!(ip.to_string(), expected);
-            ledger.enter(record(expected, &network, ip));
+            let ip = ask(&ledger, &network, None).unwrap();
+            assert_eq!(ip, expected);
+            ledger.enter(record(expected, &network, ip.parse().unwrap()));
         }
         ledger.save().unwrap();
         drop(ledger);
         let mut ledger = Ledger::open(dir.path()).unwrap();
-        let full = ledger.address(&network, &endpoint("x", None)).unwrap_err();
-        assert_eq!(full.message(), "no available IPv4 addresses on network n (10.9.8.0/29)");
+        let full = ask(&ledger, &network, None).unwrap_err();
+        let message = "no available IPv4 addresses on this network's address pools: n (10.9.8.0/29)";
+        assert_eq!(full.message(), message);
         ledger.retire(|record| record.container == "10.9.8.4");
-        assert_eq!(ledger.address(&network, &endpoint("x", None)).unwrap().to_string(), "10.9.8.4");
+        assert_eq!(ask(&ledger, &network, None).unwrap(), "10.9.8.4");
     }
 
     #[test]
     fn an_address_asked_for_is_given_or_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let network = network(dir.path(), "n", "10.9.8.0/29");
+        let mut network = network(dir.path(), "n", "10.9.8.0/29");
+        let pool = network.ipv4.as_mut().unwrap();
+        pool.auxiliary.insert("printer".into(), "10.9.8.6".parse().unwrap());
         let mut ledger = Ledger::open(dir.path()).unwrap();
         ledger.enter(record("web", &network, "10.9.8.4".parse().unwrap()));
+        let none = |ip: &str| format!("no configured subnet or ip-range contain the IP address {ip}");
         let rows = [
-            ("10.9.8.5", "10.9.8.5"),
-            ("10.9.8.4", "Address already in use: 10.9.8.4 (by container web)"),
-            ("10.9.8.1", "no configured subnet contains IP address 10.9.8.1"),
-            ("10.9.8.7", "no configured subnet contains IP address 10.9.8.7"),
-            ("10.9.9.2", "no configured subnet contains IP address 10.9.9.2"),
+            ("10.9.8.5", "10.9.8.5".to_owned()),
+            ("10.9.8.4", "Address already in use: 10.9.8.4 (by container web)".to_owned()),
+            ("10.9.8.1", none("10.9.8.1")),
+            ("10.9.8.6", none("10.9.8.6")),
+            ("10.9.8.7", none("10.9.8.7")),
+            ("10.9.9.2", none("10.9.9.2")),
         ];
         for (wanted, expected) in rows {
-            let answer = ledger.address(&network, &endpoint("x", Some(wanted)));
-            assert_eq!(answer.map_or_else(|error| error.message().to_owned(), |ip| ip.to_string()), expected);
+            let answer = ask(&ledger, &network, Some(wanted));
+            assert_eq!(answer.unwrap_or_else(|error| error.message().to_owned()), expected);
         }
+    }
+
+    #[test]
+    fn a_range_is_what_is_given_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut network = network(dir.path(), "n", "10.9.8.0/24");
+        network.ipv4.as_mut().unwrap().range = Some("10.9.8.128/31".parse().unwrap());
+        let mut ledger = Ledger::open(dir.path()).unwrap();
+        for expected in ["10.9.8.128", "10.9.8.129"] {
+            assert_eq!(ask(&ledger, &network, None).unwrap(), expected);
+            ledger.enter(record(expected, &network, expected.parse().unwrap()));
+        }
+        assert!(ask(&ledger, &network, None).is_err());
+        assert_eq!(ask(&ledger, &network, Some("10.9.8.9")).unwrap(), "10.9.8.9");
     }
 
     #[test]
     fn an_earlier_boot_and_a_torn_file_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let network = network(dir.path(), "n", "10.9.8.0/29");
-        for torn in [r#"{"boot":"#, r#"{"boot":"another","layout":1,"networks":[],"records":[]}"#] {
+        for torn in [r#"{"boot":"#, r#"{"boot":"another","layout":2,"networks":[],"records":[]}"#] {
             fs::write(dir.path().join("state.json"), torn).unwrap();
             let mut ledger = Ledger::open(dir.path()).unwrap();
             assert!(ledger.outdated && ledger.records().is_empty());
@@ -247,6 +340,7 @@ mod tests {
             drop(ledger);
             let ledger = Ledger::open(dir.path()).unwrap();
             assert!(!ledger.outdated && ledger.records().len() == 1);
+            assert_eq!(peek(dir.path()).unwrap().len(), 1);
         }
     }
 }

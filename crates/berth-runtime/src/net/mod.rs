@@ -2,8 +2,8 @@
 //!
 //! Here, from a user's word down to the kernel: published ports as text ([`PortMapping`]); what a network and a
 //! container's place on it are to be, as values ([`Site`], [`Network`], [`NetworkPlan`]); carrying that out
-//! ([`setup`], [`teardown`], [`cleanup`]). Everything is said to the kernel directly, by
-//! netlink; no other program is run. Not here: DNS, IPv6 inside containers, docker's JSON.
+//! ([`setup`], [`teardown`], [`Site::create`]). Everything is said to the kernel directly, by
+//! netlink; no other program is run. Not here: answering for names (`dns/`), docker's JSON.
 //!
 //! Invariant: what one berth does is named after its root, and nothing of another berth, of docker or of the
 //! host's administrator is changed (but for two commented rules in docker's `DOCKER-USER` chain, see `foreign.rs`).
@@ -13,9 +13,12 @@ mod conntrack;
 mod foreign;
 mod ledger;
 mod link;
+mod mac;
+mod names;
+mod network;
 mod nft;
+mod options;
 mod owner;
-mod plan;
 mod port;
 mod reserve;
 mod site;
@@ -24,8 +27,14 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{Attached, cleanup, restore, setup, teardown, unplug};
-pub use plan::{Endpoint, Joined, Mac, Names, Network, NetworkPlan, Published};
+pub(crate) use attach::redirect_names;
+pub use attach::{Attached, Member, Place, lead_out, members, rename, restore, setup, teardown, unplug};
+pub(crate) use ledger::{Record, path as ledger_path, peek};
+pub use mac::Mac;
+pub use names::Names;
+pub use network::{
+    Address, Driver, Endpoint, Home, Joined, Network, NetworkPlan, Pool, Published, leader, way_out,
+};
 pub use port::{PortMapping, PortRange, Protocol};
-pub use site::{DEFAULT, NetworkOptions, Site};
+pub use site::{DEFAULT, NetworkRecord, NetworkRequest, PoolRequest, Site};
 pub use subnet::Subnet;

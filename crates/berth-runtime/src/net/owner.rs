@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::plan::Published;
+use super::network::Published;
 use super::port::Protocol;
 
 /// A process that has the port.
@@ -17,10 +17,10 @@ pub(super) struct Owner {
     pub(super) command: String,
 }
 
-/// `nginx, pid 4711`.
+/// `pid 4711 (nginx)`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, pid {}", self.command, self.pid)
+        write!(f, "pid {} ({})", self.pid, self.command)
     }
 }
 
@@ -51,13 +51,26 @@ fn socket_at(line: &str, wanted: Published) -> Option<u64> {
     listens.then(|| fields.get(9)?.parse().ok())?
 }
 
-/// Addresses stand there as 32-bit words in the machine's byte order.
-fn covers(address: &str, wanted: Ipv4Addr) -> bool {
+/// Addresses stand there as 32-bit words in the machine's byte order. A socket of `::` without IPV6_V6ONLY has
+/// IPv4's ports too.
+fn covers(address: &str, wanted: IpAddr) -> bool {
     let any = address.bytes().all(|digit| digit == b'0');
-    let last_word =
-        address.get(address.len().saturating_sub(8)..).and_then(|word| u32::from_str_radix(word, 16).ok());
-    let same = last_word.is_some_and(|word| Ipv4Addr::from(word.to_ne_bytes()) == wanted);
-    any || wanted.is_unspecified() || same
+    let words: Option<Vec<[u8; 4]>> = (0..address.len() / 8)
+        .map(|word| Some(u32::from_str_radix(address.get(word * 8..word * 8 + 8)?, 16).ok()?.to_ne_bytes()))
+        .collect();
+    let Some(words) = words else { return false };
+    let has = match words[..] {
+        [word] => IpAddr::from(Ipv4Addr::from(word)),
+        [..] => match <[u8; 16]>::try_from(words.concat()) {
+            Ok(bytes) => Ipv6Addr::from(bytes).to_canonical(),
+            Err(_) => return false,
+        },
+    };
+    match (wanted, has) {
+        (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        (IpAddr::V4(_), IpAddr::V6(_)) => any,
+        _ => any || wanted.is_unspecified() || has == wanted,
+    }
 }
 
 fn process_with(socket: &str) -> Option<Owner> {
@@ -83,26 +96,33 @@ mod tests {
                 "  0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 4242 1 0"
             )
         };
-        let at = |ip: [u8; 4]| Published {
-            host_ip: ip.into(),
+        let at = |ip: &str| Published {
+            host_ip: ip.parse().unwrap(),
             host_port: 8080,
             container_port: 80,
             protocol: Protocol::Tcp,
         };
+        let loopback6 = "00000000000000000000000001000000:1F90";
         let rows = [
-            (line("0100007F:1F90", "0A"), [127, 0, 0, 1], Some(4242)),
-            (line("0100007F:1F90", "0A"), [0; 4], Some(4242)),
-            (line("00000000:1F90", "0A"), [127, 0, 0, 1], Some(4242)),
-            (line("00000000000000000000000000000000:1F90", "0A"), [10, 0, 0, 1], Some(4242)),
-            (line("0000000000000000FFFF00000100007F:1F90", "0A"), [127, 0, 0, 1], Some(4242)),
-            (line("0100007F:1F91", "0A"), [127, 0, 0, 1], None),
-            (line("0100007F:1F90", "0A"), [127, 0, 0, 2], None),
-            (line("0100007F:1F90", "01"), [127, 0, 0, 1], None),
-            ("garbage".into(), [127, 0, 0, 1], None),
-            ("a b:c d".into(), [127, 0, 0, 1], None),
+            (line("0100007F:1F90", "0A"), "127.0.0.1", Some(4242)),
+            (line("0100007F:1F90", "0A"), "0.0.0.0", Some(4242)),
+            (line("00000000:1F90", "0A"), "127.0.0.1", Some(4242)),
+            (line("00000000:1F90", "0A"), "::1", None),
+            (line("00000000000000000000000000000000:1F90", "0A"), "10.0.0.1", Some(4242)),
+            (line("00000000000000000000000000000000:1F90", "0A"), "::1", Some(4242)),
+            (line("0000000000000000FFFF00000100007F:1F90", "0A"), "127.0.0.1", Some(4242)),
+            (line(loopback6, "0A"), "::1", Some(4242)),
+            (line(loopback6, "0A"), "::", Some(4242)),
+            (line(loopback6, "0A"), "::2", None),
+            (line(loopback6, "0A"), "127.0.0.1", None),
+            (line("0100007F:1F91", "0A"), "127.0.0.1", None),
+            (line("0100007F:1F90", "0A"), "127.0.0.2", None),
+            (line("0100007F:1F90", "01"), "127.0.0.1", None),
+            ("garbage".into(), "127.0.0.1", None),
+            ("a b:c d".into(), "127.0.0.1", None),
         ];
         for (line, ip, expected) in rows {
-            assert_eq!(socket_at(&line, at(ip)), expected, "{line} {ip:?}");
+            assert_eq!(socket_at(&line, at(ip)), expected, "{line} {ip}");
         }
     }
 }

@@ -4,17 +4,17 @@
 //! by a bound socket, without which the kernel would let another program listen on it and get nothing.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use berth_oci::{Error, Result};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_recv_buffer_size};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with};
 
 use super::ledger::Record;
+use super::network::Published;
 use super::owner;
-use super::plan::Published;
 use super::port::{PortMapping, PortRange, Protocol};
 
 /// A published port and the socket that keeps others off it; none where the kernel lacks the protocol, and
@@ -26,84 +26,104 @@ pub(super) struct Held {
 }
 
 /// How often the kernel may offer a port that a container of ours has (it can: a record whose monitor was
-/// killed has no socket any more).
+/// killed has no socket any more), or whose twin of the other family somebody has.
 const OFFERS: usize = 64;
 
-/// Takes a port of the host for each mapping. `records` are the other containers of this root.
-pub(super) fn reserve(mappings: &[PortMapping], records: &[Record]) -> Result<Vec<Held>> {
+/// Takes a port of the host for each mapping. `records` are the other containers of this root; `usual` is where a
+/// mapping that names no address is published, if not everywhere.
+pub(super) fn reserve(
+    mappings: &[PortMapping],
+    records: &[Record],
+    usual: Option<IpAddr>,
+) -> Result<Vec<Held>> {
     let mut held: Vec<Held> = Vec::new();
     for mapping in mappings {
-        let host_ip = host_address(mapping)?;
-        let wish = |host_port| Published {
+        let places = places(mapping.host_ip.or(usual))?;
+        let wish = |host_ip, host_port| Published {
             host_ip,
             host_port,
             container_port: mapping.container_port,
             protocol: mapping.protocol,
         };
         let taken = |wanted: &Published| allocated(wanted, records, &held);
-        let one = match mapping.host_ports {
-            None => any(&wish, &taken)?,
-            Some(range) if range.first == range.last => exact(wish(range.first), &taken)?,
-            Some(range) => first_free(range, &wish, &taken)?,
+        let all = match mapping.host_ports {
+            None => any(&places, &wish, &taken)?,
+            Some(range) if range.first == range.last => {
+                let each = places.iter().map(|ip| exact(wish(*ip, range.first), &taken));
+                each.collect::<Result<_>>()?
+            }
+            Some(range) => first_free(range, &places, &wish, &taken)?,
         };
-        held.push(one);
+        held.extend(all);
     }
     Ok(held)
 }
 
-fn host_address(mapping: &PortMapping) -> Result<Ipv4Addr> {
-    match mapping.host_ip {
-        None => Ok(Ipv4Addr::UNSPECIFIED),
-        Some(IpAddr::V4(ip)) => Ok(ip),
-        Some(IpAddr::V6(ip)) => Err(Error::unsupported(format!(
-            "cannot publish a port on the IPv6 address {ip}"
-        ))
-        .hint(
-            "containers have IPv4 addresses only: publish on an IPv4 address, or on all by leaving it out",
-        )),
+fn places(ip: Option<IpAddr>) -> Result<Vec<IpAddr>> {
+    match ip {
+        Some(IpAddr::V6(ip)) => {
+            Err(Error::unsupported(format!("cannot publish a port on the IPv6 address {ip}"))
+                .hint("publish on an IPv4 address, or on all by leaving it out"))
+        }
+        Some(ip) => Ok(vec![ip]),
+        None => Ok(vec![Ipv4Addr::UNSPECIFIED.into()]),
     }
 }
 
-fn exact(wanted: Published, taken: &dyn Fn(&Published) -> Option<String>) -> Result<Held> {
-    let Published { host_ip, host_port, .. } = wanted;
+type Wish<'a> = &'a dyn Fn(IpAddr, u16) -> Published;
+type Taken<'a> = &'a dyn Fn(&Published) -> Option<String>;
+
+fn exact(wanted: Published, taken: Taken<'_>) -> Result<Held> {
     if let Some(owner) = taken(&wanted) {
         return Err(Error::conflict(format!(
-            "Bind for {host_ip}:{host_port} failed: port is already allocated (by {owner})"
+            "Bind for {} failed: port is already allocated (by {owner})",
+            wanted.place()
         ))
         .hint("publish another port of the host, or stop that container"));
     }
     hold(wanted).map_err(|error| refused(wanted, &error))
 }
 
-fn first_free(
-    range: PortRange,
-    wish: &dyn Fn(u16) -> Published,
-    taken: &dyn Fn(&Published) -> Option<String>,
-) -> Result<Held> {
+fn first_free(range: PortRange, places: &[IpAddr], wish: Wish<'_>, taken: Taken<'_>) -> Result<Vec<Held>> {
     for port in range.first..=range.last {
-        let wanted = wish(port);
-        if taken(&wanted).is_some() {
-            continue;
-        }
-        match hold(wanted) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            other => return other.map_err(|error| refused(wanted, &error)),
+        let wanted: Vec<_> = places.iter().map(|ip| wish(*ip, port)).collect();
+        if let Some(held) = all_of(&wanted, taken)? {
+            return Ok(held);
         }
     }
-    let Published { host_ip, protocol, .. } = wish(range.first);
+    let Published { host_ip, protocol, .. } = wish(places[0], range.first);
     Err(Error::conflict(format!("all ports are allocated: {host_ip}:{range}/{protocol}"))
         .hint("name a larger range, or leave the host's port out to get any free one"))
 }
 
+/// None where somebody has one of them.
+fn all_of(wanted: &[Published], taken: Taken<'_>) -> Result<Option<Vec<Held>>> {
+    let mut held = Vec::new();
+    for one in wanted {
+        if taken(one).is_some() {
+            return Ok(None);
+        }
+        match hold(*one) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(None),
+            other => held.push(other.map_err(|error| refused(*one, &error))?),
+        }
+    }
+    Ok(Some(held))
+}
+
 /// The kernel chooses. A port it offers is kept until another is found, or it would offer the same again.
-fn any(wish: &dyn Fn(u16) -> Published, taken: &dyn Fn(&Published) -> Option<String>) -> Result<Held> {
+fn any(places: &[IpAddr], wish: Wish<'_>, taken: Taken<'_>) -> Result<Vec<Held>> {
     let mut passed_over = Vec::new();
     while passed_over.len() < OFFERS {
-        let held = hold(wish(0)).map_err(|error| refused(wish(0), &error))?;
-        if taken(&held.published).is_none() {
-            return Ok(held);
+        let first = wish(places[0], 0);
+        let offered = hold(first).map_err(|error| refused(first, &error))?;
+        let others: Vec<_> = places[1..].iter().map(|ip| wish(*ip, offered.published.host_port)).collect();
+        if taken(&offered.published).is_none()
+            && let Some(others) = all_of(&others, taken)?
+        {
+            return Ok(std::iter::once(offered).chain(others).collect());
         }
-        passed_over.push(held);
+        passed_over.push(offered);
     }
     Err(Error::conflict("no free port of the host was found").hint("name one: `-p 8080:80`"))
 }
@@ -122,25 +142,29 @@ fn hold(wanted: Published) -> io::Result<Held> {
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = match socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, Some(protocol)) {
+    let family = if wanted.host_ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = match socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol)) {
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if wanted.host_port != 0 => {
             return Ok(Held { published: wanted, socket: None });
         }
         other => other?,
     };
+    if family == AddressFamily::INET6 {
+        set_ipv6_v6only(&socket, true)?;
+    }
     // Without SO_REUSEADDR, so that nobody shares the port; without `listen`, so that nobody is answered by us.
-    if wanted.protocol == Protocol::Udp {
+    if wanted.protocol == Protocol::Udp && family == AddressFamily::INET {
         // Broadcasts are not rewritten and would fill it; the kernel makes it as small as it may be.
         set_socket_recv_buffer_size(&socket, 0)?;
     }
-    bind(&socket, &SocketAddrV4::new(wanted.host_ip, wanted.host_port))?;
-    let bound = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    bind(&socket, &SocketAddr::new(wanted.host_ip, wanted.host_port))?;
+    let bound = SocketAddr::try_from(getsockname(&socket)?)?;
     Ok(Held { published: Published { host_port: bound.port(), ..wanted }, socket: Some(socket) })
 }
 
 fn refused(wanted: Published, error: &io::Error) -> Error {
-    let Published { host_ip, host_port, protocol, .. } = wanted;
-    let message = |why: &str| format!("failed to bind host port {host_ip}:{host_port}/{protocol}: {why}");
+    let Published { host_ip, protocol, .. } = wanted;
+    let message = |why: &str| format!("failed to bind host port {}/{protocol}: {why}", wanted.place());
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner::of(wanted) {
             Some(owner) => Error::conflict(message(&format!("address already in use (by {owner})")))

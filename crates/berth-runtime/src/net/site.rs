@@ -1,19 +1,24 @@
-//! The networks of one berth: their names from its root, their subnets chosen once and remembered.
+//! The networks of one berth: what was asked for and chosen, remembered on disk.
 //!
-//! Here: [`Site`]. Not here: putting a network into the kernel. Invariant: a network keeps its subnet until its
-//! bridge is gone and somebody else has taken the addresses.
+//! Here: [`Site`], [`NetworkRequest`], [`NetworkRecord`]. Not here: putting a network into the kernel. Invariant:
+//! names and subnets are given under the ledger's lock, so two berths never give the same; a network keeps its
+//! subnet, but for the default one, whose bridge may be gone when somebody else takes the addresses.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use berth_oci::{AtPath, Context, Error, Result};
+use berth_oci::{AtPath, Digest, Error, Result};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Ledger, write_durably};
-use super::link::Links;
-use super::plan::{Names, Network};
-use super::subnet::{Pool, Subnet, choose};
+use super::attach::Locked;
+use super::ledger::write_durably;
+use super::names::Names;
+use super::network::{Driver, Home, Network, Pool};
+use super::options::Options;
+use super::subnet::{Choice, Subnet, choose};
 
 /// The network a container joins unless told otherwise.
 pub const DEFAULT: &str = "bridge";
@@ -28,38 +33,82 @@ pub struct Site {
     dir: PathBuf,
     run_dir: PathBuf,
     usual: bool,
+    publish_at: Option<IpAddr>,
 }
 
-/// What may be asked of a network; the rest is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetworkOptions {
-    /// Its subnet.
-    pub subnet: Option<Subnet>,
-    /// Its bridge's address; otherwise the first of the subnet.
-    pub gateway: Option<Ipv4Addr>,
+/// What may be asked of addresses of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRequest {
+    /// All of them.
+    pub subnet: Subnet,
+    /// The bridge's own; otherwise the first.
+    pub gateway: Option<IpAddr>,
+    /// Those that containers get unasked.
+    pub range: Option<Subnet>,
+    /// Those that somebody else has.
+    pub auxiliary: BTreeMap<String, IpAddr>,
+}
+
+/// A network to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRequest {
+    /// Its name.
+    pub name: String,
+    /// How it is made.
+    pub driver: Driver,
+    /// Its addresses, at most one pool of each family; what is missing is chosen.
+    pub pools: Vec<PoolRequest>,
+    /// Whether it has IPv4 addresses.
+    pub ipv4: bool,
+    /// Whether it has IPv6 addresses.
+    pub ipv6: bool,
     /// Nothing leaves it and nothing enters.
     pub internal: bool,
-    /// Its containers do not reach one another.
-    pub isolated: bool,
-    /// The largest packet.
-    pub mtu: Option<u32>,
+    /// Docker's word for swarm; only told again.
+    pub attachable: bool,
+    /// Words of the owner.
+    pub labels: BTreeMap<String, String>,
+    /// `--opt`.
+    pub options: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
-    subnet: Subnet,
+/// A network of this root, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How it is made.
+    pub driver: Driver,
+    /// Its IPv4 addresses.
+    pub ipv4: Option<Pool>,
+    /// Its IPv6 addresses.
+    pub ipv6: Option<Pool>,
+    /// Nothing leaves it and nothing enters.
+    pub internal: bool,
+    /// Docker's word for swarm; only told again.
+    pub attachable: bool,
+    /// Words of the owner.
+    pub labels: BTreeMap<String, String>,
+    /// `--opt`.
+    pub options: BTreeMap<String, String>,
 }
 
 impl Site {
-    /// The berth of this root; `usual` is the machine's one, whose names in the kernel are plain.
+    /// The berth of this root; `usual` is the machine's one, whose names in the kernel are plain. Ports that name
+    /// no address are published at `publish_at`, or everywhere.
     #[must_use]
-    pub fn new(root: &Path, runroot: &Path, usual: bool) -> Self {
+    pub fn new(root: &Path, runroot: &Path, usual: bool, publish_at: Option<IpAddr>) -> Self {
         Self {
             names: Names::of(root, usual),
             root: root.to_owned(),
             dir: root.join("network"),
             run_dir: runroot.join("network"),
             usual,
+            publish_at,
         }
     }
 
@@ -69,94 +118,223 @@ impl Site {
         &self.names
     }
 
-    /// The network of this name as it is to be; chooses and remembers a subnet the first time.
-    pub fn network(&self, name: &str, options: &NetworkOptions) -> Result<Network> {
-        let bridge = if name == DEFAULT { self.names.bridge.clone() } else { self.names.bridge_of(name) };
-        let subnet = self.subnet(name, &bridge, options)?;
-        let first = subnet.hosts().next().expect("a subnet of at most 30 bits has hosts");
-        let gateway = options.gateway.unwrap_or(first);
-        if !subnet.hosts().any(|host| host == gateway) {
-            return Err(Error::invalid(format!("no matching subnet for gateway {gateway}"))
-                .hint(format!("choose an address inside {subnet}")));
-        }
-        Ok(Network {
-            name: name.to_owned(),
-            bridge,
-            subnet,
-            gateway,
-            nft_table: self.names.nft_table.clone(),
-            run_dir: self.run_dir.clone(),
-            internal: options.internal,
-            isolated: options.isolated,
-            mtu: options.mtu.unwrap_or(MTU),
-        })
+    /// What its networks share.
+    #[must_use]
+    pub fn home(&self) -> Home {
+        Home { nft_table: self.names.nft_table.clone(), run_dir: self.run_dir.clone() }
     }
 
-    /// Forgets the subnet of a network that is no more.
-    pub fn forget(&self, name: &str) -> Result<()> {
-        let path = self.memory(name);
+    /// Makes a network: chooses, remembers, and brings it into the kernel.
+    pub fn create(&self, request: &NetworkRequest) -> Result<NetworkRecord> {
+        let options = Options::read(request.driver, &request.options)?;
+        let mut locked = Locked::open(&self.home())?;
+        if self.records()?.iter().any(|record| record.name == request.name) {
+            return Err(Error::conflict(format!("network with name {} already exists", request.name)));
+        }
+        let record = self.chosen(request, &options, &mut locked)?;
+        let path = self.write(&record)?;
+        let established = self.network(&record).and_then(|network| locked.establish(&network));
+        if let Err(error) = established {
+            fs::remove_file(&path).at(&path)?;
+            return Err(error);
+        }
+        Ok(record)
+    }
+
+    /// Removes a network from the kernel and forgets it. Containers still on it are a `Conflict`.
+    pub fn remove(&self, record: &NetworkRecord) -> Result<()> {
+        let mut locked = Locked::open(&self.home())?;
+        locked.dissolve(&self.network(record)?)?;
+        let path = self.file(record);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at(&path),
             _ => Ok(()),
         }
     }
 
-    fn subnet(&self, name: &str, bridge: &str, options: &NetworkOptions) -> Result<Subnet> {
-        let mut links = Links::open().context(|| "cannot ask the kernel for its interfaces")?;
-        if let (Some(remembered), Some(link)) = (self.remembered(name, options)?, links.find(bridge)?)
-            && link.up
-        {
-            return Ok(remembered);
-        }
-        // Two processes must not choose at once, one for the other's route is not there yet.
-        let _lock = Ledger::open(&self.run_dir)?;
-        let link = links.find(bridge)?;
-        let standing =
-            link.filter(|link| link.up).map(|link| links.address_of(link.index)).transpose()?.flatten();
-        let standing = standing.map(|(address, prefix)| Subnet::around(address, prefix));
-        if let (Some(standing), Some(wished)) = (standing, options.subnet)
-            && standing != wished
-        {
-            return Err(Error::conflict(format!(
-                "network {name} is there with subnet {standing}, not {wished}"
-            ))
-            .hint(format!("remove network {name} first, once nothing runs on it")));
-        }
-        let taken = links.taken(link.map(|link| link.index))?;
-        let wished = options.subnet.or(standing);
-        let chosen =
-            match wished.or(self.remembered(name, options)?.filter(|subnet| is_free(*subnet, &taken))) {
-                Some(subnet) if is_free(subnet, &taken) => subnet,
-                Some(subnet) => return Err(overlap(subnet, &taken)),
-                None => choose(self.pool(name), self.names.seed_of(name), &taken)?,
-            };
-        fs::create_dir_all(&self.dir).at(&self.dir)?;
-        let text = serde_json::to_vec(&Remembered { subnet: chosen }).expect("plain data has a JSON form");
-        write_durably(&self.memory(name), &text)?;
-        Ok(chosen)
-    }
-
-    fn pool(&self, name: &str) -> Pool {
-        if self.usual && name == DEFAULT { Pool::Wide } else { Pool::Narrow }
-    }
-
-    fn memory(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.json"))
-    }
-
-    /// None too when another one is asked for now.
-    fn remembered(&self, name: &str, options: &NetworkOptions) -> Result<Option<Subnet>> {
-        let path = self.memory(name);
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.at(&path)?,
+    /// Every network that is remembered: the default one once it was used, and those that people made.
+    pub fn records(&self) -> Result<Vec<NetworkRecord>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at(&self.dir)?,
         };
-        let remembered: Remembered = serde_json::from_slice(&bytes).map_err(|error| {
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry.at(&self.dir)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.extend(self.read(&path)?);
+            }
+        }
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(records)
+    }
+
+    /// The network every container joins unless told otherwise; made when it is asked for the first time.
+    pub fn usual_network(&self) -> Result<NetworkRecord> {
+        let path = self.dir.join(format!("{DEFAULT}.json"));
+        let known = self.read(&path)?;
+        if let Some(known) = &known
+            && super::attach::is_up(&self.names.bridge)?
+        {
+            return Ok(known.clone());
+        }
+        let mut locked = Locked::open(&self.home())?;
+        // Somebody may have been faster.
+        let known = self.read(&path)?;
+        let (standing, taken) = locked.surroundings(&self.names.bridge)?;
+        let kept = known.as_ref().and_then(|known| known.ipv4.as_ref()).map(|pool| pool.subnet);
+        let subnet = match standing.or(kept.filter(|subnet| is_free(*subnet, &taken))) {
+            Some(subnet) => subnet,
+            None => {
+                let choice = if self.usual { Choice::Wide } else { Choice::Narrow };
+                choose(choice, self.names.seed_of(DEFAULT), &self.with_ours(taken)?)?
+            }
+        };
+        let record = NetworkRecord {
+            id: known.as_ref().map_or_else(|| self.builtin_id(DEFAULT), |known| known.id.clone()),
+            name: DEFAULT.to_owned(),
+            created: known.as_ref().map_or_else(Timestamp::now, |known| known.created),
+            driver: Driver::Bridge,
+            ipv4: Some(pool(subnet, None, None, BTreeMap::new())?),
+            ipv6: None,
+            internal: false,
+            attachable: false,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        };
+        if known.as_ref() != Some(&record) {
+            self.write(&record)?;
+        }
+        Ok(record)
+    }
+
+    /// The id of a network that is always there.
+    #[must_use]
+    pub fn builtin_id(&self, name: &str) -> String {
+        Digest::of(format!("network {name} of {}", self.root.display()).as_bytes()).hex().to_owned()
+    }
+
+    /// A remembered network as it is to be in the kernel.
+    pub fn network(&self, record: &NetworkRecord) -> Result<Network> {
+        let options = Options::read(record.driver, &record.options)?;
+        let is_default = record.name == DEFAULT;
+        let own = || match is_default {
+            true => self.names.bridge.clone(),
+            false => format!("br-{}", record.id.get(..12).unwrap_or(&record.id)),
+        };
+        Ok(Network {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            driver: record.driver,
+            bridge: options.interface.unwrap_or_else(own),
+            mode: options.mode,
+            ipv4: record.ipv4.clone(),
+            ipv6: record.ipv6.clone(),
+            home: self.home(),
+            internal: record.internal,
+            isolated: options.isolated,
+            unmasked: options.unmasked,
+            mtu: options.mtu.unwrap_or(MTU),
+            publish_at: options.publish_at.or(self.publish_at),
+            interface_prefix: options.interface_prefix,
+            names: !is_default,
+        })
+    }
+
+    fn chosen(
+        &self,
+        request: &NetworkRequest,
+        options: &Options,
+        locked: &mut Locked,
+    ) -> Result<NetworkRecord> {
+        let (_, taken) = locked.surroundings("")?;
+        let taken = self.with_ours(taken)?;
+        let pool = |is_ipv4: bool, choice| -> Result<Pool> {
+            let Some(asked) = request.pools.iter().find(|pool| pool.subnet.is_ipv4() == is_ipv4) else {
+                return pool(
+                    choose(choice, self.names.seed_of(&request.name), &taken)?,
+                    None,
+                    None,
+                    BTreeMap::new(),
+                );
+            };
+            // Macvlan's subnet is the one that the host's interface is on.
+            if request.driver == Driver::Bridge && !is_free(asked.subnet, &taken) {
+                return Err(overlap(asked.subnet, &taken));
+            }
+            let PoolRequest { subnet, gateway, range, auxiliary } = asked.clone();
+            self::pool(subnet, gateway, range, auxiliary)
+        };
+        if request.driver != Driver::Bridge && options.interface.is_none() {
+            return Err(Error::invalid(format!(
+                "a network of driver {} needs a parent",
+                request.driver.as_str()
+            ))
+            .hint("name an interface of the host: `--opt parent=eth0`"));
+        }
+        Ok(NetworkRecord {
+            id: random_id()?,
+            name: request.name.clone(),
+            created: Timestamp::now(),
+            driver: request.driver,
+            ipv4: request.ipv4.then(|| pool(true, Choice::Narrow)).transpose()?,
+            ipv6: request.ipv6.then(|| pool(false, Choice::Local6)).transpose()?,
+            internal: request.internal,
+            attachable: request.attachable,
+            labels: request.labels.clone(),
+            options: request.options.clone(),
+        })
+    }
+
+    /// What the kernel knows of and what is remembered: a bridge of ours may not be there at the moment.
+    fn with_ours(&self, mut taken: Vec<Subnet>) -> Result<Vec<Subnet>> {
+        for record in self.records()?.iter().filter(|record| record.driver == Driver::Bridge) {
+            taken.extend(record.ipv4.iter().chain(&record.ipv6).map(|pool| pool.subnet));
+        }
+        Ok(taken)
+    }
+
+    fn file(&self, record: &NetworkRecord) -> PathBuf {
+        let stem = if record.name == DEFAULT { DEFAULT } else { &record.id };
+        self.dir.join(format!("{stem}.json"))
+    }
+
+    fn write(&self, record: &NetworkRecord) -> Result<PathBuf> {
+        fs::create_dir_all(&self.dir).at(&self.dir)?;
+        let path = self.file(record);
+        let text = serde_json::to_vec(record).expect("plain data has a JSON form");
+        write_durably(&path, &text)?;
+        Ok(path)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<NetworkRecord>> {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.at(path)?,
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             Error::corrupt(format!("`{}` is no network of ours", path.display()))
                 .caused_by(error)
-                .hint(format!("remove it, and network {name} of {} gets a new subnet", self.root.display()))
-        })?;
-        Ok(Some(remembered.subnet).filter(|subnet| options.subnet.is_none_or(|wished| wished == *subnet)))
+                .hint("remove it; a network that people made has to be made again")
+        })
+    }
+}
+
+/// A pool whose parts fit together.
+fn pool(
+    subnet: Subnet,
+    gateway: Option<IpAddr>,
+    range: Option<Subnet>,
+    auxiliary: BTreeMap<String, IpAddr>,
+) -> Result<Pool> {
+    let first = subnet.hosts().find(|host| !auxiliary.values().any(|taken| taken == host));
+    let gateway = gateway.or(first).ok_or_else(|| {
+        Error::invalid(format!("subnet {subnet} has no addresses for hosts")).hint("name a larger one")
+    })?;
+    match subnet.is_host(gateway) {
+        true => Ok(Pool { subnet, gateway, range, auxiliary }),
+        false => Err(Error::invalid(format!("no matching subnet for gateway {gateway}"))
+            .hint(format!("choose an address inside {subnet}"))),
     }
 }
 
@@ -167,8 +345,19 @@ fn is_free(subnet: Subnet, taken: &[Subnet]) -> bool {
 fn overlap(subnet: Subnet, taken: &[Subnet]) -> Error {
     let other =
         taken.iter().find(|other| other.overlaps(subnet)).map_or_else(String::new, ToString::to_string);
-    Error::conflict(format!(
-        "invalid pool request: Pool overlaps with other one on this address space: {subnet}"
+    Error::conflict("invalid pool request: Pool overlaps with other one on this address space").hint(format!(
+        "{subnet} overlaps {other}, which a network of ours or an address or route of this host has: \
+         `berth network ls` and `ip route` show them"
     ))
-    .hint(format!("an address or a route of this host already has {other}: `ip route` shows it"))
+}
+
+/// 64 hexadecimal digits.
+pub(super) fn random_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(std::io::Error::from)?;
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -50,6 +50,7 @@ impl Context {
             platform: platform.unwrap_or_else(Platform::host),
             executable: PathBuf::from("/proc/self/exe"),
             usual: settings.is_usual(),
+            publish_at: settings.file.publish_address.filter(|ip| !ip.is_unspecified()),
         })
     }
 }

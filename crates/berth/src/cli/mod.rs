@@ -9,6 +9,7 @@ mod help;
 mod image;
 mod inspect;
 mod manifest;
+mod network;
 mod object;
 pub(crate) mod oci_runtime;
 mod registry;
@@ -117,12 +118,15 @@ enum Command {
     Image(image::Command),
     /// List images
     Images(image::ls::Args),
-    /// Return low-level information on containers, images and volumes
+    /// Return low-level information on containers, images, networks and volumes
     Inspect(object::Args),
     /// Kill one or more running containers
     Kill(container::KillArgs),
     /// Fetch the logs of a container
     Logs(container::LogsArgs),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::Command),
     /// Run containers from OCI bundles, as engines call a low-level runtime
     #[command(name = "oci-runtime")]
     OciRuntime(oci_runtime::Elsewhere),
@@ -213,6 +217,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Inspect(args) => args.run(context),
         Command::Kill(args) => args.run(context),
         Command::Logs(args) => args.run(context),
+        Command::Network(command) => command.run(context),
         Command::OciRuntime(args) => args.run(),
         Command::Pause(args) => args.run(context),
         Command::Port(args) => args.run(context),

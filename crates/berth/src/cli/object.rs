@@ -1,11 +1,11 @@
-//! `berth inspect`: whatever a name means, a container first.
+//! `berth inspect`: whatever a name means: a container, an image, a network, in this order.
 
-use super::{Context, container, image, inspect};
+use super::{Context, container, image, inspect, network};
 use crate::exit::{Failure, Outcome};
 use crate::settings::Persona;
 use berth_oci::{Error, Kind, Result};
 
-/// Return low-level information on containers, images and volumes.
+/// Return low-level information on containers, images, networks and volumes.
 #[derive(clap::Args)]
 #[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Display total file sizes if the type is container
     #[arg(short, long)]
     size: bool,
-    /// Only inspect objects of the given type: container, image or volume
+    /// Only inspect objects of the given type: container, image, network or volume
     #[arg(long = "type", value_name = "string")]
     kind: Option<String>,
     /// Names or ids
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// What may be asked for; nothing is whatever the name means.
-const KINDS: [&str; 4] = ["", "container", "image", "volume"];
+const KINDS: [&str; 5] = ["", "container", "image", "network", "volume"];
 
 impl Args {
     /// Runs it.
@@ -34,16 +34,14 @@ impl Args {
                 None | Some("") => any(context, name, self.size),
                 Some("container") => Ok(container::inspect_container(context, name, self.size)?),
                 Some("image") => Ok(image_document(context, name)?),
+                Some("network") => Ok(network::inspect::get(context, name)?),
                 Some(_) => Ok(volume_document(context, name)?),
             }
         };
         if let Some(other) = self.kind.as_deref().filter(|kind| !KINDS.contains(kind)) {
-            return Err(Failure::client(
-                Error::invalid(format!(
-                    "unknown type: {other:?}: must be one of \"container\", \"image\", \"volume\""
-                ))
-                .hint("networks of your own are not supported yet"),
-            ));
+            return Err(Failure::client(Error::invalid(format!(
+                "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+            ))));
         }
         inspect::show(context, &self.names, self.format.as_deref(), get)
     }
@@ -71,6 +69,10 @@ fn any(context: &Context, name: &str, size: bool) -> Result<serde_json::Value, F
         found => return Ok(found?),
     }
     match image_document(context, name) {
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {}
+        found => return Ok(found?),
+    }
+    match network::inspect::get(context, name) {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {}
         found => return Ok(found?),
     }

@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod exchange;
 mod images;
+mod networks;
 mod oci;
 mod readme;
 mod registries;

@@ -4,10 +4,10 @@
 //! registers are.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::net::plan::Published;
-use crate::net::subnet::Subnet;
+use crate::net::network::Published;
+use crate::net::subnet::{Subnet, octets};
 
 /// What a set or a map holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(in crate::net) enum Element {
     /// Addresses that are hidden behind the host.
     Subnet(Subnet),
     /// A port of the host and the container's address it leads to.
-    Published(Published, Ipv4Addr),
+    Published(Published, IpAddr),
 }
 
 impl Element {
@@ -31,9 +31,14 @@ impl Element {
             Element::Bridge(_) => "bridges",
             Element::Link(_) => "links",
             Element::Internal(_) => "internal",
-            Element::Subnet(_) => "subnets",
-            Element::Published(port, _) if port.host_ip.is_unspecified() => "published",
-            Element::Published(..) => "published_at",
+            Element::Subnet(subnet) if subnet.is_ipv4() => "subnets",
+            Element::Subnet(_) => "subnets6",
+            Element::Published(port, _) => match (port.host_ip.is_ipv4(), port.host_ip.is_unspecified()) {
+                (true, true) => "published",
+                (true, false) => "published_at",
+                (false, true) => "published6",
+                (false, false) => "published6_at",
+            },
         }
     }
 
@@ -42,11 +47,11 @@ impl Element {
         match self {
             Element::Bridge(name) | Element::Internal(name) => interface(name).to_vec(),
             Element::Link(name) => [interface(name), interface(name)].concat(),
-            Element::Subnet(subnet) => subnet.address().octets().to_vec(),
+            Element::Subnet(subnet) => octets(subnet.address()),
             Element::Published(port, _) => {
-                let mut key = Vec::with_capacity(12);
+                let mut key = Vec::with_capacity(24);
                 if !port.host_ip.is_unspecified() {
-                    key.extend(port.host_ip.octets());
+                    key.extend(octets(port.host_ip));
                 }
                 key.extend([port.protocol.number(), 0, 0, 0]);
                 key.extend(padded_port(port.host_port));
@@ -58,9 +63,10 @@ impl Element {
     /// For a range: the first key behind it.
     pub(super) fn end(&self) -> Option<Vec<u8>> {
         match self {
-            Element::Subnet(subnet) => {
-                Some(u32::from(subnet.broadcast()).wrapping_add(1).to_be_bytes().to_vec())
-            }
+            Element::Subnet(subnet) => Some(match subnet.last() {
+                IpAddr::V4(last) => u32::from(last).wrapping_add(1).to_be_bytes().to_vec(),
+                IpAddr::V6(last) => u128::from(last).wrapping_add(1).to_be_bytes().to_vec(),
+            }),
             _ => None,
         }
     }
@@ -68,7 +74,9 @@ impl Element {
     /// For a map: the value.
     pub(super) fn value(&self) -> Option<Vec<u8>> {
         match self {
-            Element::Published(port, to) => Some([to.octets(), padded_port(port.container_port)].concat()),
+            Element::Published(port, to) => {
+                Some([&octets(*to)[..], &padded_port(port.container_port)].concat())
+            }
             _ => None,
         }
     }

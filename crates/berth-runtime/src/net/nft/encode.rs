@@ -4,6 +4,8 @@
 //! sets, chains and tables. Invariant: the bytes of a rule are those `nft` makes of its text (a test that has
 //! `nft` at hand compares them by listing both).
 
+use std::net::Ipv6Addr;
+
 use berth_sys::netlink::Message;
 
 use super::element::interface;
@@ -30,31 +32,43 @@ const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
+const SOURCE6: u32 = 8;
+const DESTINATION6: u32 = 24;
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 
 /// Appends `rule`'s expressions, each as an element of the list that `message` is filling.
 pub(super) fn expressions(mut message: Message, rule: &Rule) -> Message {
-    let mut family_known = false;
+    let mut known = None;
     for condition in &rule.when {
-        if !family_known && looks_at_ipv4(condition) {
-            message = only_ipv4(message);
-            family_known = true;
+        if let Some(family) = family(condition)
+            && known.is_none()
+        {
+            message = only(message, family);
+            known = Some(family);
         }
         message = self::condition(message, condition);
     }
     verdict(message, rule.then)
 }
 
-/// A table of the family `inet` sees IPv6 too, where an IPv4 address would be read from other bytes.
-fn only_ipv4(message: Message) -> Message {
-    compare(meta(message, META_FAMILY, REGISTER), EQUAL, &[IPV4])
+/// A table of the family `inet` sees both, and each has its addresses in other bytes.
+fn only(message: Message, family: u8) -> Message {
+    compare(meta(message, META_FAMILY, REGISTER), EQUAL, &[family])
 }
 
-fn looks_at_ipv4(condition: &Match) -> bool {
-    use Match::{FromLoopback, FromSubnet, ToLoopback, ToSubnet};
-    matches!(condition, FromLoopback | FromSubnet | ToLoopback | ToSubnet)
+/// The family whose addresses a condition looks at.
+fn family(condition: &Match) -> Option<u8> {
+    use Match::{
+        FromLoopback, FromSubnet, FromSubnet6, ToAddress, ToLoopback, ToLoopback6, ToSubnet, ToSubnet6,
+    };
+    match condition {
+        FromLoopback | FromSubnet | ToLoopback | ToSubnet | ToAddress(_) => Some(IPV4),
+        FromSubnet6 | ToSubnet6 | ToLoopback6 => Some(IPV6),
+        _ => None,
+    }
 }
 
 fn condition(message: Message, condition: &Match) -> Message {
@@ -74,6 +88,19 @@ fn condition(message: Message, condition: &Match) -> Message {
         Match::ToSubnet => lookup(payload(message, REGISTER, NETWORK, DESTINATION, 4), "subnets", false),
         Match::FromLoopback => compare(payload(message, REGISTER, NETWORK, SOURCE, 1), EQUAL, &[127]),
         Match::ToLoopback => compare(payload(message, REGISTER, NETWORK, DESTINATION, 1), EQUAL, &[127]),
+        Match::FromSubnet6 => lookup(payload(message, REGISTER, NETWORK, SOURCE6, 16), "subnets6", false),
+        Match::ToSubnet6 => lookup(payload(message, REGISTER, NETWORK, DESTINATION6, 16), "subnets6", false),
+        Match::ToLoopback6 => {
+            let loopback = Ipv6Addr::LOCALHOST.octets();
+            compare(payload(message, REGISTER, NETWORK, DESTINATION6, 16), EQUAL, &loopback)
+        }
+        Match::ToAddress(address) => {
+            compare(payload(message, REGISTER, NETWORK, DESTINATION, 4), EQUAL, &address.octets())
+        }
+        Match::ToPort(protocol, port) => {
+            let protocol = compare(meta(message, META_PROTOCOL, REGISTER), EQUAL, &[protocol.number()]);
+            compare(payload(protocol, REGISTER, TRANSPORT, 2, 2), EQUAL, &port.to_be_bytes())
+        }
         Match::ForUs => {
             const RESULT_TYPE: u32 = 3;
             const OF_DESTINATION: u32 = 2;
@@ -113,10 +140,25 @@ fn verdict(message: Message, verdict: Verdict) -> Message {
         Verdict::Drop => immediate(message, DROP, None),
         Verdict::Jump(chain) => immediate(message, JUMP, Some(chain)),
         Verdict::Masquerade => expression(message, "masq", |masquerade| masquerade),
-        Verdict::Publish => destination(protocol_and_port(only_ipv4(message), WORD), "published"),
+        Verdict::Publish => {
+            let key = protocol_and_port(only(message, IPV4), WORD);
+            destination(found(key, "published"), IPV4, WORD + 1)
+        }
         Verdict::PublishAt => {
-            let address = payload(only_ipv4(message), REGISTER, NETWORK, DESTINATION, 4);
-            destination(protocol_and_port(address, WORD + 1), "published_at")
+            let address = payload(only(message, IPV4), REGISTER, NETWORK, DESTINATION, 4);
+            destination(found(protocol_and_port(address, WORD + 1), "published_at"), IPV4, WORD + 1)
+        }
+        Verdict::Publish6 => {
+            let key = protocol_and_port(only(message, IPV6), WORD);
+            destination(found(key, "published6"), IPV6, WORD + 4)
+        }
+        Verdict::PublishAt6 => {
+            let address = payload(only(message, IPV6), REGISTER, NETWORK, DESTINATION6, 16);
+            destination(found(protocol_and_port(address, WORD + 4), "published6_at"), IPV6, WORD + 4)
+        }
+        Verdict::Redirect(address, port) => {
+            let address = load(message, REGISTER, &address.octets());
+            destination(load(address, SECOND_REGISTER, &port.to_be_bytes()), IPV4, SECOND_REGISTER)
         }
     }
 }
@@ -127,17 +169,28 @@ fn protocol_and_port(message: Message, word: u32) -> Message {
     payload(meta(message, META_PROTOCOL, first), word + 1, TRANSPORT, 2, 2)
 }
 
-/// Looks the key up and rewrites the destination to what was found; a key not found ends the rule.
-fn destination(message: Message, map: &str) -> Message {
-    const DESTINATION_NAT: u32 = 1;
-    let found = expression(message, "lookup", |lookup| {
+/// Looks the key up; a key that is not found ends the rule.
+fn found(message: Message, map: &str) -> Message {
+    expression(message, "lookup", |lookup| {
         lookup.text(1, map).network_number(2, REGISTER).network_number(3, REGISTER)
-    });
-    expression(found, "nat", |nat| {
+    })
+}
+
+/// Rewrites the destination to the address in the first register and the port in `port`.
+fn destination(message: Message, family: u8, port: u32) -> Message {
+    const DESTINATION_NAT: u32 = 1;
+    expression(message, "nat", |nat| {
         nat.network_number(1, DESTINATION_NAT)
-            .network_number(2, u32::from(IPV4))
+            .network_number(2, u32::from(family))
             .network_number(3, REGISTER)
-            .network_number(5, WORD + 1)
+            .network_number(5, port)
+    })
+}
+
+/// Puts bytes into a register.
+fn load(message: Message, register: u32, value: &[u8]) -> Message {
+    expression(message, "immediate", |immediate| {
+        immediate.network_number(1, register).nest(2, |data| data.attribute(DATA_VALUE, value))
     })
 }
 

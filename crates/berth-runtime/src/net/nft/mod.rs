@@ -2,7 +2,7 @@
 //!
 //! Here: [`Ruleset`] (what the table holds, printed as `nft` would) and, below, its encoding for the kernel.
 //! Not here: other people's tables. Invariant: rules never change while containers come and go; only elements
-//! of the maps `published` and `published_at` do, one for each published port.
+//! of the maps `published…` do, one for each published port and family.
 //!
 //! How a packet for `host:8080` reaches a container: `prerouting` (from outside and from containers) and
 //! `output` (from the host itself, `127.0.0.1` included) look its destination up in the maps and rewrite it.
@@ -12,18 +12,20 @@
 
 mod element;
 mod encode;
+mod resolver;
 mod rule;
 mod table;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::plan::{Network, Published};
+use super::network::{Network, Published};
 
 pub(super) use element::Element;
+pub(super) use resolver::Redirection;
 use rule::Chain;
 pub(super) use rule::{Match, Rule, Verdict};
-pub(super) use table::{ForeignChain, INET, IPV4, Tables, Transaction};
+pub(super) use table::{ForeignChain, INET, IPV4, IPV6, Tables, Transaction};
 
 /// The table of one berth: its networks and its published ports with the addresses they lead to.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub(super) struct Ruleset<'a> {
     /// Every network of the root.
     pub(super) networks: Vec<&'a Network>,
     /// Every published port.
-    pub(super) published: Vec<(Published, Ipv4Addr)>,
+    pub(super) published: Vec<(Published, IpAddr)>,
 }
 
 /// A set or a map of the table: its name, its type as `nft` writes it, and whether it holds ranges.
@@ -48,6 +50,7 @@ pub(super) struct Set {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     Address,
+    Address6,
     Protocol,
     Port,
     Interface,
@@ -57,6 +60,7 @@ impl Type {
     fn text(self) -> &'static str {
         match self {
             Type::Address => "ipv4_addr",
+            Type::Address6 => "ipv6_addr",
             Type::Protocol => "inet_proto",
             Type::Port => "inet_service",
             Type::Interface => "ifname",
@@ -64,11 +68,12 @@ impl Type {
     }
 }
 
-pub(super) const SETS: [Set; 6] = [
+pub(super) const SETS: [Set; 9] = [
     Set { name: "bridges", key: &[Type::Interface], value: &[], ranges: false },
     Set { name: "links", key: &[Type::Interface, Type::Interface], value: &[], ranges: false },
     Set { name: "internal", key: &[Type::Interface], value: &[], ranges: false },
     Set { name: "subnets", key: &[Type::Address], value: &[], ranges: true },
+    Set { name: "subnets6", key: &[Type::Address6], value: &[], ranges: true },
     Set {
         name: "published",
         key: &[Type::Protocol, Type::Port],
@@ -79,6 +84,18 @@ pub(super) const SETS: [Set; 6] = [
         name: "published_at",
         key: &[Type::Address, Type::Protocol, Type::Port],
         value: &[Type::Address, Type::Port],
+        ranges: false,
+    },
+    Set {
+        name: "published6",
+        key: &[Type::Protocol, Type::Port],
+        value: &[Type::Address6, Type::Port],
+        ranges: false,
+    },
+    Set {
+        name: "published6_at",
+        key: &[Type::Address6, Type::Protocol, Type::Port],
+        value: &[Type::Address6, Type::Port],
         ranges: false,
     },
 ];
@@ -93,10 +110,11 @@ impl Ruleset<'_> {
             if !network.isolated {
                 elements.push(Element::Link(bridge()));
             }
-            elements.push(match network.internal {
-                true => Element::Internal(bridge()),
-                false => Element::Subnet(network.subnet),
-            });
+            match network {
+                Network { internal: true, .. } => elements.push(Element::Internal(bridge())),
+                Network { unmasked: true, .. } => {}
+                _ => elements.extend(network.pools().map(|pool| Element::Subnet(pool.subnet))),
+            }
         }
         elements.extend(self.published.iter().map(|(port, to)| Element::Published(*port, *to)));
         elements
@@ -105,10 +123,10 @@ impl Ruleset<'_> {
     /// The chains with their rules: the same for every berth.
     fn chains() -> Vec<Chain> {
         use Match::{
-            Answer, ForUs, FromBridge, FromInternal, FromLoopback, FromSubnet, Rewritten, SameBridge,
-            ToBridge, ToInternal, ToLoopback, ToOthers, ToSubnet,
+            Answer, ForUs, FromBridge, FromInternal, FromLoopback, FromSubnet, FromSubnet6, Rewritten,
+            SameBridge, ToBridge, ToInternal, ToLoopback, ToLoopback6, ToOthers, ToSubnet, ToSubnet6,
         };
-        use Verdict::{Accept, Drop, Masquerade, Publish, PublishAt};
+        use Verdict::{Accept, Drop, Masquerade, Publish, Publish6, PublishAt, PublishAt6};
         vec![
             // The bridges route 127/8 (see `sysctl.rs`), so what pretends to come from or go to the host's
             // loopback must be stopped before anything looks at it.
@@ -116,8 +134,15 @@ impl Ruleset<'_> {
                 .rule(&[FromBridge, ToLoopback], Drop)
                 .rule(&[FromBridge, FromLoopback], Drop),
             Chain::base("prerouting", "nat", "prerouting", -100).rule(&[ForUs], Verdict::Jump("publish")),
-            Chain::base("output", "nat", "output", -100).rule(&[ForUs], Verdict::Jump("publish")),
-            Chain::plain("publish").rule(&[], PublishAt).rule(&[], Publish),
+            // IPv6 packets from the loopback never leave it: the container's monitor serves these itself.
+            Chain::base("output", "nat", "output", -100)
+                .rule(&[ToLoopback6], Accept)
+                .rule(&[ForUs], Verdict::Jump("publish")),
+            Chain::plain("publish")
+                .rule(&[], PublishAt)
+                .rule(&[], Publish)
+                .rule(&[], PublishAt6)
+                .rule(&[], Publish6),
             Chain::base("forward", "filter", "forward", 0)
                 .rule(&[Answer], Accept)
                 .rule(&[SameBridge], Accept)
@@ -128,7 +153,9 @@ impl Ruleset<'_> {
             Chain::base("postrouting", "nat", "postrouting", 100)
                 .rule(&[FromSubnet, ToOthers], Masquerade)
                 .rule(&[FromLoopback, ToBridge], Masquerade)
-                .rule(&[FromSubnet, ToSubnet, Rewritten], Masquerade),
+                .rule(&[FromSubnet, ToSubnet, Rewritten], Masquerade)
+                .rule(&[FromSubnet6, ToOthers], Masquerade)
+                .rule(&[FromSubnet6, ToSubnet6, Rewritten], Masquerade),
         ]
     }
 }

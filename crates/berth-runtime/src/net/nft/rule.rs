@@ -3,6 +3,9 @@
 //! Not here: their bytes. Invariant: a rule is its conditions, all of which must hold, and one verdict.
 
 use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::net::port::Protocol;
 
 /// A chain with its rules.
 #[derive(Clone, Debug)]
@@ -54,6 +57,16 @@ pub(in crate::net) enum Match {
     FromLoopback,
     /// Its destination is in 127/8.
     ToLoopback,
+    /// Its source is one of our containers' IPv6 addresses.
+    FromSubnet6,
+    /// Its destination is one of them.
+    ToSubnet6,
+    /// Its destination is `::1`.
+    ToLoopback6,
+    /// Its destination is this address.
+    ToAddress(Ipv4Addr),
+    /// Its destination is this port.
+    ToPort(Protocol, u16),
     /// Its destination is an address of this host.
     ForUs,
     /// It belongs to a conversation that was let through before.
@@ -73,6 +86,12 @@ pub(in crate::net) enum Verdict {
     Publish,
     /// To the container that published this port on the packet's destination address, if any did.
     PublishAt,
+    /// The same for IPv6.
+    Publish6,
+    /// The same for IPv6.
+    PublishAt6,
+    /// To another port of this address.
+    Redirect(Ipv4Addr, u16),
 }
 
 impl Chain {
@@ -127,6 +146,11 @@ impl fmt::Display for Match {
             Match::ToSubnet => "ip daddr @subnets",
             Match::FromLoopback => "ip saddr 127.0.0.0/8",
             Match::ToLoopback => "ip daddr 127.0.0.0/8",
+            Match::FromSubnet6 => "ip6 saddr @subnets6",
+            Match::ToSubnet6 => "ip6 daddr @subnets6",
+            Match::ToLoopback6 => "ip6 daddr ::1",
+            Match::ToAddress(address) => return write!(f, "ip daddr {address}"),
+            Match::ToPort(protocol, port) => return write!(f, "{protocol} dport {port}"),
             Match::ForUs => "fib daddr type local",
             Match::Answer => "ct state established,related",
             Match::Rewritten => "ct status dnat",
@@ -143,6 +167,9 @@ impl fmt::Display for Verdict {
             Verdict::Masquerade => "masquerade",
             Verdict::Publish => "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @published",
             Verdict::PublishAt => "dnat ip to ip daddr . meta l4proto . th dport map @published_at",
+            Verdict::Publish6 => "meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @published6",
+            Verdict::PublishAt6 => "dnat ip6 to ip6 daddr . meta l4proto . th dport map @published6_at",
+            Verdict::Redirect(address, port) => return write!(f, "dnat ip to {address}:{port}"),
         })
     }
 }

@@ -17,6 +17,8 @@ use super::{Element, Ruleset, SETS, Set, Type};
 pub(in crate::net) const INET: u8 = 1;
 /// The family of iptables' tables.
 pub(in crate::net) const IPV4: u8 = 2;
+/// The family of ip6tables' tables.
+pub(in crate::net) const IPV6: u8 = 10;
 
 const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = 0;
@@ -71,13 +73,28 @@ impl Transaction {
             self = self.push(format!("chain {}", chain.name), new_chain(table, chain));
         }
         for chain in &chains {
-            for rule in &chain.rules {
-                let label = format!("chain {}: {rule}", chain.name);
-                let message = rule_message(INET, APPEND, table, chain.name);
-                self = self.push(label, message.nest(4, |list| expressions(list, rule)));
-            }
+            self = self.append(table, chain);
         }
         self.add(table, &ruleset.elements())
+    }
+
+    /// A chain's rules go to its end.
+    fn append(mut self, table: &str, chain: &Chain) -> Self {
+        for rule in &chain.rules {
+            let label = format!("chain {}: {rule}", chain.name);
+            let message = rule_message(INET, APPEND, table, chain.name);
+            self = self.push(label, message.nest(4, |list| expressions(list, rule)));
+        }
+        self
+    }
+
+    /// The table is this one chain, whatever it was before.
+    pub(super) fn replace_with(self, table: &str, chain: &Chain) -> Self {
+        self.add_table(table)
+            .remove_table(table)
+            .add_table(table)
+            .push(format!("chain {}", chain.name), new_chain(table, chain))
+            .append(table, chain)
     }
 
     /// The table is no more, whether it was or not.
@@ -182,6 +199,7 @@ fn concatenated(types: &[Type]) -> (u32, u32) {
     types.iter().fold((0, 0), |(number, length), part| {
         let (own_number, own_length) = match part {
             Type::Address => (7, 4),
+            Type::Address6 => (8, 16),
             Type::Protocol => (12, 1),
             Type::Port => (13, 2),
             Type::Interface => (41, 16),

@@ -1,13 +1,15 @@
 //! What is in the way, what was killed, what is left.
 
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::lab::{HOST, LOCAL, eventually, interfaces, lab, plan, silent, talk, until_gone, within};
+use super::lab::{
+    HOST, LOCAL, cleanup, eventually, interfaces, lab, place, plan, restore, silent, talk, teardown, unplug,
+    until_gone, within,
+};
 use super::table::nft;
-use crate::net::{cleanup, restore, setup, teardown, unplug};
+use crate::net::setup;
 use berth_oci::Kind;
 use berth_sys::netns;
 
@@ -18,14 +20,17 @@ fn nothing_is_left_behind() {
         let network = lab.network("one", "10.7.0.0/24");
         let web = lab.start(&network, "web", &["8080:80", "53:53/udp"]);
         let busy = cleanup(&network).unwrap_err();
-        assert_eq!(busy.kind(), Kind::Conflict);
+        assert_eq!(busy.kind(), Kind::Denied);
+        let id = web.attached.joined.endpoint_id.get(..12).unwrap();
         assert_eq!(
             busy.message(),
-            r#"error while removing network: network one has active endpoints (name:"name-of-web" id:"web")"#
+            format!(
+                "error while removing network: network one has active endpoints (name:\"name-of-web\" id:\"{id}\")"
+            )
         );
         teardown(&network, "web").unwrap();
         teardown(&network, "web").unwrap();
-        let interface = web.attached.joined.interface.clone();
+        let interface = web.interface();
         drop(web);
         until_gone(&interface);
         cleanup(&network).unwrap();
@@ -56,7 +61,7 @@ fn unplugged_is_gone_at_once() {
     lab(|lab| {
         let network = lab.network("one", "10.7.0.0/24");
         let web = lab.start(&network, "web", &["8080:80"]);
-        unplug(&network, "web").unwrap();
+        web.leave(&network);
         assert_eq!(within(&web.namespace, interfaces), ["lo"]);
         assert!(silent((HOST, 8080)));
     });
@@ -71,7 +76,7 @@ fn a_port_in_use_is_refused_with_its_owner() {
         let _socket = UdpSocket::bind((HOST, 9001)).unwrap();
         let pid = std::process::id();
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
-        let me = format!("{}, pid {pid}", comm.trim_end());
+        let me = format!("pid {pid} ({})", comm.trim_end());
         let rows = [
             (
                 &["8080:80"][..],
@@ -146,7 +151,7 @@ fn the_killed_leave_nothing_in_the_way() {
     lab(|lab| {
         let network = lab.network("one", "10.7.0.0/24");
         let web = lab.start(&network, "web", &["8080:80"]);
-        let (interface, ip) = (web.attached.joined.interface.clone(), web.ip());
+        let (interface, ip) = (web.interface(), web.ip());
         drop(web);
         until_gone(&interface);
         let blocker = lab.start(&network, "blocker", &[]);
@@ -229,7 +234,7 @@ fn a_failed_setup_is_undone() {
         let _first = lab.start(&network, "first", &[]);
         let before = interfaces();
         let no_namespace = std::fs::File::open("/dev/null").unwrap();
-        let error = setup(&plan(&network, "web", &["8080:80"]), no_namespace.as_fd()).unwrap_err();
+        let error = setup(&plan(&network, "web", &["8080:80"]), place(&no_namespace.into())).unwrap_err();
         assert!(error.to_string().contains("to create the interfaces"), "{error}");
         assert_eq!(interfaces(), before);
         assert!(!nft(&["list", "map", "inet", "berth-test", "published"], "").contains("8080"));
@@ -328,7 +333,7 @@ fn joining_a_network_takes_a_few_milliseconds() {
             let namespace = netns::create().unwrap();
             let plan = plan(&network, &format!("c{number}"), &["80"]);
             let start = Instant::now();
-            let attached = setup(&plan, namespace.as_fd()).unwrap();
+            let attached = setup(&plan, place(&namespace)).unwrap();
             (start.elapsed(), namespace, attached)
         };
         let runs: Vec<_> = (0..20).map(timed).collect();
@@ -344,7 +349,7 @@ fn victim() {
     let Some(path) = std::env::args().find(|argument| argument.ends_with("plan.json")) else { return };
     let plan = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let namespace = netns::create().unwrap();
-    let _attached = setup(&plan, namespace.as_fd()).unwrap();
+    let _attached = setup(&plan, place(&namespace)).unwrap();
     teardown(&plan.network, &plan.endpoint.container).unwrap();
 }
 

@@ -4,7 +4,7 @@
 //! reaches it from a container was hidden behind the host.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,8 +14,12 @@ use berth_sys::netns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
-use crate::net::link::{INSIDE, Links, Pair};
-use crate::net::{Attached, Endpoint, Mac, Network, NetworkPlan, PortMapping, setup, tests::network};
+use crate::net::attach::Locked;
+use crate::net::ledger::{Lives, peek};
+use crate::net::link::{Links, Pair};
+use crate::net::{
+    self, Address, Attached, Endpoint, Mac, Network, NetworkPlan, Place, PortMapping, setup, tests::network,
+};
 
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -59,9 +63,11 @@ impl Lab {
         links.up(lo.index, "lo").unwrap();
         let uplink = network(self.run_dir(), "uplink", "192.0.2.0/24");
         let bridge = links.create_bridge(&uplink).unwrap();
+        links.address(bridge, &uplink.bridge, uplink.ipv4.as_ref().unwrap()).unwrap();
         links.up(bridge, &uplink.bridge).unwrap();
         let pair = Pair {
             name: "cable",
+            inside: "eth0",
             bridge,
             mac: Mac::for_ip(OUTSIDE),
             namespace: self.outside.as_fd(),
@@ -69,7 +75,10 @@ impl Lab {
             mtu: 1500,
         };
         links.connect(&pair).unwrap();
-        within(&self.outside, || Links::open().unwrap().configure(OUTSIDE, uplink.subnet, None).unwrap());
+        within(&self.outside, || {
+            let address = Address { ip: OUTSIDE.into(), prefix: 24, gateway: None };
+            Links::open().unwrap().configure("eth0", &[address]).unwrap();
+        });
     }
 
     pub(super) fn run_dir(&self) -> &Path {
@@ -92,7 +101,7 @@ impl Lab {
         ports: &[&str],
     ) -> berth_oci::Result<Container> {
         let namespace = netns::create()?;
-        let attached = setup(&plan(network, id, ports), namespace.as_fd())?;
+        let attached = setup(&plan(network, id, ports), place(&namespace))?;
         Ok(Container { id: id.into(), namespace, attached })
     }
 }
@@ -100,13 +109,60 @@ impl Lab {
 pub(super) fn plan(network: &Network, id: &str, ports: &[&str]) -> NetworkPlan {
     let ports = ports.iter().flat_map(|text| PortMapping::parse(text).unwrap()).collect();
     let endpoint =
-        Endpoint { container: id.into(), name: format!("name-of-{id}"), ip: None, mac: None, ports };
+        Endpoint { container: id.into(), name: format!("name-of-{id}"), ports, ..Endpoint::default() };
     NetworkPlan { network: network.clone(), endpoint }
 }
 
+/// The only network of a container that leads out.
+pub(super) fn place(namespace: &OwnedFd) -> Place<'_> {
+    let pid = std::process::id().cast_signed();
+    Place { namespace: namespace.as_fd(), pid, number: 0, leads_out: (true, true) }
+}
+
+pub(super) fn gateway(network: &Network) -> Ipv4Addr {
+    match network.ipv4.as_ref().unwrap().gateway {
+        IpAddr::V4(gateway) => gateway,
+        IpAddr::V6(gateway) => panic!("{gateway} is no IPv4 address"),
+    }
+}
+
+pub(super) fn cleanup(network: &Network) -> berth_oci::Result<()> {
+    Locked::open(&network.home)?.dissolve(network)
+}
+
+pub(super) fn teardown(network: &Network, container: &str) -> berth_oci::Result<()> {
+    net::teardown(&network.home, container)
+}
+
+pub(super) fn restore(network: &Network) -> berth_oci::Result<()> {
+    net::restore(&network.home)
+}
+
+/// Teardown, and the interface goes without waiting for the namespace.
+pub(super) fn unplug(network: &Network, container: &str) -> berth_oci::Result<()> {
+    for record in peek(&network.home.run_dir)?.iter().filter(|record| record.container == container) {
+        let Lives::Interface(interface) = &record.lives else { continue };
+        Links::open()?.remove(interface)?;
+    }
+    teardown(network, container)
+}
+
 impl Container {
+    /// As the monitor does it.
+    pub(super) fn leave(&self, network: &Network) {
+        net::unplug(&network.home, &self.id, &self.attached.joined, self.namespace.as_fd()).unwrap();
+    }
+
+    /// The host's end.
+    pub(super) fn interface(&self) -> String {
+        self.attached.joined.interface.clone().expect("it is on a bridge")
+    }
+
     pub(super) fn ip(&self) -> Ipv4Addr {
-        self.attached.joined.ip
+        match self.attached.joined.ip() {
+            Some(IpAddr::V4(ip)) => ip,
+            other => panic!("{other:?} is no IPv4 address"),
+        }
     }
 
     /// A server inside, on every address it has.
@@ -219,7 +275,7 @@ pub(super) fn bridged_packets_pass_the_firewall(yes: bool) {
 pub(super) fn lead_loopback_to_the_bridge(container: &Container, gateway: Ipv4Addr) {
     use berth_sys::netlink::{Message, Protocol, Socket};
     within(&container.namespace, || {
-        let index = Links::open().unwrap().find(INSIDE).unwrap().unwrap().index;
+        let index = Links::open().unwrap().find("eth0").unwrap().unwrap().index;
         fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
         let lo_down = [&[0; 4][..], &1i32.to_ne_bytes(), &0u32.to_ne_bytes(), &1u32.to_ne_bytes()].concat();
         let route = [2, 8, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];

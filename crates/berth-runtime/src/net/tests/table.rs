@@ -1,7 +1,7 @@
 //! The nftables plan: as text, and as `nft` sees what we told the kernel.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use super::lab::{lab, within};
@@ -10,21 +10,24 @@ use crate::net::{Network, Protocol, Published};
 use berth_sys::netns;
 
 fn networks(lab: &super::lab::Lab) -> [Network; 3] {
-    let one = lab.network("one", "10.7.0.0/24");
+    let one = Network { ipv6: lab.network("one", "fd07::/64").ipv4, ..lab.network("one", "10.7.0.0/24") };
     let inner = Network { internal: true, ..lab.network("inner", "10.8.0.0/16") };
     let alone = Network { isolated: true, ..lab.network("alone", "10.9.4.0/22") };
     [one, inner, alone]
 }
 
 fn ruleset(networks: &[Network]) -> Ruleset<'_> {
-    let port = |host_ip, host_port, container_port, protocol| {
-        let host_ip: Ipv4Addr = host_ip;
-        (Published { host_ip, host_port, container_port, protocol }, Ipv4Addr::new(10, 7, 0, 2))
+    let port = |host_ip: &str, host_port, container_port, protocol| {
+        let host_ip: IpAddr = host_ip.parse().unwrap();
+        let to = if host_ip.is_ipv4() { "10.7.0.2" } else { "fd07::2" };
+        (Published { host_ip, host_port, container_port, protocol }, to.parse().unwrap())
     };
     let published = vec![
-        port(Ipv4Addr::UNSPECIFIED, 8080, 80, Protocol::Tcp),
-        port(Ipv4Addr::UNSPECIFIED, 53, 5353, Protocol::Udp),
-        port(Ipv4Addr::LOCALHOST, 8081, 80, Protocol::Tcp),
+        port("0.0.0.0", 8080, 80, Protocol::Tcp),
+        port("0.0.0.0", 53, 5353, Protocol::Udp),
+        port("127.0.0.1", 8081, 80, Protocol::Tcp),
+        port("::", 8080, 80, Protocol::Tcp),
+        port("fd00::1", 8081, 80, Protocol::Tcp),
     ];
     Ruleset { table: "berth-test", networks: networks.iter().collect(), published }
 }

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::lab::{
-    Container, HOST, LOCAL, Lab, OUTSIDE, bridged_packets_pass_the_firewall, lab,
-    lead_loopback_to_the_bridge, silent, talk, talk_udp, udp, within,
+    Container, HOST, LOCAL, Lab, OUTSIDE, bridged_packets_pass_the_firewall, gateway, lab,
+    lead_loopback_to_the_bridge, silent, talk, talk_udp, teardown, udp, within,
 };
-use crate::net::{Network, teardown};
+use crate::net::Network;
 use berth_sys::netns;
 
 struct Scene {
@@ -29,7 +29,7 @@ fn a_published_port_is_reached_from_everywhere() {
     lab(|lab| {
         let Scene { network, web, other, host } = scene(lab, &["8080:80"]);
         let server = web.serve(80);
-        let gateway = network.gateway;
+        let gateway = gateway(&network);
         let rows = [
             ("the outside", &lab.outside, (HOST, 8080), OUTSIDE),
             ("the host by its loopback", &host, (LOCAL, 8080), gateway),
@@ -71,7 +71,7 @@ fn a_port_published_on_one_address_is_reached_only_there() {
     lab(|lab| {
         let Scene { network, web, other, host } = scene(lab, &["127.0.0.1:8080:80", "192.0.2.1:8081:80"]);
         let server = web.serve(80);
-        let gateway = network.gateway;
+        let gateway = gateway(&network);
         assert_eq!(within(&host, || talk((LOCAL, 8080), &server)).unwrap(), gateway);
         assert_eq!(within(&lab.outside, || talk((HOST, 8081), &server)).unwrap(), OUTSIDE);
         let rows = [
@@ -93,7 +93,7 @@ fn the_hosts_loopback_is_closed_to_containers() {
         let Scene { network, web, .. } = scene(lab, &["127.0.0.1:8080:80"]);
         let _server = web.serve(80);
         let secret = std::net::TcpListener::bind((LOCAL, 9000)).unwrap();
-        lead_loopback_to_the_bridge(&web, network.gateway);
+        lead_loopback_to_the_bridge(&web, gateway(&network));
         assert!(within(&web.namespace, || silent((LOCAL, 9000))));
         secret.set_nonblocking(true).unwrap();
         assert_eq!(secret.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -131,7 +131,7 @@ fn udp_is_published_and_finds_the_next_container() {
         let client = within(&lab.outside, || udp(UdpSocket::bind((OUTSIDE, 0)).unwrap()));
         assert_eq!(talk_udp(&client, (HOST, 5353), &server).unwrap(), OUTSIDE);
         let local = udp(UdpSocket::bind((LOCAL, 0)).unwrap());
-        assert_eq!(talk_udp(&local, (LOCAL, 5353), &server).unwrap(), network.gateway);
+        assert_eq!(talk_udp(&local, (LOCAL, 5353), &server).unwrap(), gateway(&network));
 
         let first = web.ip();
         teardown(&network, &web.id).unwrap();
@@ -165,7 +165,7 @@ fn an_internal_network_has_no_outside() {
         let (web, other) = (lab.start(&network, "web", &["8080:80"]), lab.start(&network, "other", &[]));
         let server = web.serve(80);
         within(&other.namespace, || talk((web.ip(), 80), &server)).unwrap();
-        assert!(web.attached.joined.gateway.is_none());
+        assert!(web.attached.joined.ipv4.unwrap().gateway.is_none());
         assert!(within(&lab.outside, || silent((HOST, 8080))), "a way in");
         assert!(within(&web.namespace, || silent((OUTSIDE, 443))), "a way out");
     });

@@ -77,7 +77,7 @@ pub(super) fn ports<'a>(
         .map(|p| Port {
             private: p.container_port,
             protocol: p.protocol,
-            public: Some((p.host_ip.into(), p.host_port)),
+            public: Some((p.host_ip, p.host_port)),
         })
         .collect();
     for port in exposed {

@@ -3,15 +3,15 @@
 //! Invariant: every field of docker's is there, in docker's order; what berth does not have yet has docker's value
 //! for "none".
 
-use super::describe::address;
 use super::document_mounts;
 use super::why;
 use berth_engine::Engine;
 use berth_engine::container::{Container, word};
+use berth_engine::network::is_builtin;
 use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
-use berth_engine::spec::{ContainerSpec, Flag, Mount, NetworkMode, Seccomp};
+use berth_engine::spec::{Attachment, ContainerSpec, Flag, Mount, NetworkMode, Seccomp};
 use berth_oci::{Kind, Result};
-use berth_runtime::net::{Joined, PortMapping};
+use berth_runtime::net::{Address, DEFAULT, Joined, PortMapping};
 use berth_runtime::{Health, Probe, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -294,20 +294,10 @@ fn volumes(container: &Container) -> Value {
 
 fn network_settings(container: &Container) -> Value {
     let spec = &container.document.spec;
-    let joined = container.joined();
-    let text = |field: fn(&Joined) -> String| joined.map_or(String::new(), field);
-    let ip = text(|j| j.ip.to_string());
-    let gateway = text(|j| j.gateway.map_or(String::new(), |gateway| gateway.to_string()));
-    let mac = text(|j| j.mac.to_string());
-    let prefix = joined.map_or(0, |j| j.prefix);
-    let endpoint = json!({
-        "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": mac, "DriverOpts": null, "GwPriority": 0,
-        "NetworkID": "", "EndpointID": "", "Gateway": gateway, "IPAddress": ip, "IPPrefixLen": prefix,
-        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
-    });
-    let mut networks = Map::new();
-    networks.insert(spec.network.to_string(), endpoint);
+    // Docker repeats at the top what the usual bridge has given, and only that.
+    let usual = container.joined().iter().find(|joined| joined.network == DEFAULT);
     let pid = container.state.as_ref().filter(|_| container.is_running()).and_then(|state| state.pid);
+    let pid = pid.filter(|_| spec.network.is_own());
     json!({
         "Bridge": "",
         "SandboxID": "",
@@ -318,31 +308,87 @@ fn network_settings(container: &Container) -> Value {
         "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": null,
         "SecondaryIPv6Addresses": null,
-        "EndpointID": "",
-        "Gateway": gateway,
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": ip,
-        "IPPrefixLen": prefix,
-        "IPv6Gateway": "",
-        "MacAddress": mac,
-        "Networks": networks,
+        "EndpointID": usual.map_or("", |joined| &joined.endpoint_id),
+        "Gateway": gateway(usual.and_then(|joined| joined.ipv4)),
+        "GlobalIPv6Address": ip(usual.and_then(|joined| joined.ipv6)),
+        "GlobalIPv6PrefixLen": prefix(usual.and_then(|joined| joined.ipv6)),
+        "IPAddress": ip(usual.and_then(|joined| joined.ipv4)),
+        "IPPrefixLen": prefix(usual.and_then(|joined| joined.ipv4)),
+        "IPv6Gateway": gateway(usual.and_then(|joined| joined.ipv6)),
+        "MacAddress": usual.map_or(String::new(), |joined| joined.mac.to_string()),
+        "Networks": networks(container),
     })
+}
+
+fn ip(address: Option<Address>) -> String {
+    address.map_or(String::new(), |address| address.ip.to_string())
+}
+
+fn prefix(address: Option<Address>) -> u8 {
+    address.map_or(0, |address| address.prefix)
+}
+
+fn gateway(address: Option<Address>) -> String {
+    address.and_then(|address| address.gateway).map_or(String::new(), |gateway| gateway.to_string())
+}
+
+/// Every network that it is on, or will be.
+fn networks(container: &Container) -> Value {
+    let spec = &container.document.spec;
+    let mut networks = Map::new();
+    let attachments = match &spec.network {
+        NetworkMode::Container(_) => Vec::new(),
+        NetworkMode::Host | NetworkMode::None => vec![Attachment::to(spec.network.to_string())],
+        _ => spec.attachments_at_start(),
+    };
+    for attachment in attachments {
+        let joined = container.joined().iter().find(|joined| joined.network == attachment.network);
+        networks.insert(attachment.network.clone(), endpoint(container, &attachment, joined));
+    }
+    Value::Object(networks)
+}
+
+fn endpoint(container: &Container, attachment: &Attachment, joined: Option<&Joined>) -> Value {
+    let (ipv4, ipv6) = (joined.and_then(|joined| joined.ipv4), joined.and_then(|joined| joined.ipv6));
+    let links = attachment.links.iter().map(|link| format!("{}:{}", link.container, link.alias));
+    json!({
+        "IPAMConfig": asked(attachment),
+        "Links": list(&links.collect::<Vec<_>>()),
+        "Aliases": list(&attachment.aliases),
+        "MacAddress": joined.map_or(String::new(), |joined| joined.mac.to_string()),
+        "DriverOpts": null,
+        "GwPriority": attachment.gateway_priority,
+        "NetworkID": joined.map_or("", |joined| &joined.network_id),
+        "EndpointID": joined.map_or("", |joined| &joined.endpoint_id),
+        "Gateway": gateway(ipv4),
+        "IPAddress": ip(ipv4),
+        "IPPrefixLen": prefix(ipv4),
+        "IPv6Gateway": gateway(ipv6),
+        "GlobalIPv6Address": ip(ipv6),
+        "GlobalIPv6PrefixLen": prefix(ipv6),
+        "DNSNames": if is_builtin(&attachment.network) { Value::Null } else { json!(container.dns_names(attachment)) },
+    })
+}
+
+/// The addresses that were asked for.
+fn asked(attachment: &Attachment) -> Value {
+    let mut asked = Map::new();
+    attachment.ipv4.iter().for_each(|ip| drop(asked.insert("IPv4Address".to_owned(), json!(ip))));
+    attachment.ipv6.iter().for_each(|ip| drop(asked.insert("IPv6Address".to_owned(), json!(ip))));
+    if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }
 
 /// Every port that is listened on; published ones with their places on the host.
 fn published(container: &Container) -> Value {
     let mut ports: Map<String, Value> = Map::new();
-    if !container.is_running() || container.document.spec.network == NetworkMode::Host {
+    if !container.is_running() || !container.document.spec.network.is_own() {
         return Value::Object(ports);
     }
     for port in &container.document.process.exposed {
         ports.insert(port.to_string(), Value::Null);
     }
-    for port in container.joined().map_or(&[][..], |joined| &joined.ports) {
-        let place = json!({
-            "HostIp": address(port.host_ip.into()), "HostPort": port.host_port.to_string(),
-        });
+    for port in container.published() {
+        let place = json!({"HostIp": port.host_ip, "HostPort": port.host_port.to_string()});
         let places = ports.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert(Value::Null);
         match places {
             Value::Array(places) => places.push(place),

@@ -10,7 +10,7 @@ use crate::format::{human, time};
 use crate::terminal;
 use berth_engine::Engine;
 use berth_engine::container::{Container, ContainerSize, Selection, word};
-use berth_engine::spec::{ExposedPort, Mount, parse_expose};
+use berth_engine::spec::{ExposedPort, Mount, NetworkMode, parse_expose};
 use berth_oci::{Error, Kind, Result};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -213,11 +213,25 @@ static LISTING: Listing<Row> = Listing {
         Column {
             name: "Networks",
             title: "NETWORKS",
-            value: |row| row.container.document.spec.network.to_string().into(),
+            value: |row| networks(&row.container).join(",").into(),
         },
         Column { name: "Platform", title: "PLATFORM", value: |row| row.platform() },
     ],
 };
+
+/// The names of the networks that it is on, or will be.
+fn networks(container: &Container) -> Vec<String> {
+    let spec = &container.document.spec;
+    let mut names: Vec<String> = match container.joined() {
+        [] => spec.attachments_at_start().into_iter().map(|attachment| attachment.network).collect(),
+        joined => joined.iter().map(|joined| joined.network.clone()).collect(),
+    };
+    if names.is_empty() && !matches!(spec.network, NetworkMode::Container(_)) {
+        names.push(spec.network.to_string());
+    }
+    names.sort();
+    names
+}
 
 /// Docker's list has whole seconds.
 fn whole_seconds(moment: Timestamp) -> Timestamp {
@@ -236,10 +250,7 @@ impl Row {
 
     fn ports(&self) -> Vec<describe::Port> {
         match self.container.is_running() {
-            true => {
-                let published = self.container.joined().map_or(&[][..], |joined| &joined.ports);
-                describe::ports(&self.container.document.process.exposed, published)
-            }
+            true => describe::ports(&self.container.document.process.exposed, &self.container.published()),
             false => Vec::new(),
         }
     }

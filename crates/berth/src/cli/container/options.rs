@@ -9,12 +9,14 @@ use super::read::{
 };
 use crate::exit::{ClientSide, Failure};
 use berth_engine::spec::{
-    self, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, LogSpec, Mount, MountFlag,
-    NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit, VolumeFlag, VolumesFrom,
+    self, Attachment, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, Link, LogSpec, Mount,
+    MountFlag, NetworkFlag, NetworkFlags, NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams,
+    Ulimit, VolumeFlag, VolumesFrom,
 };
 use berth_oci::{Reference, Result};
+use berth_runtime::net::Mac;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// What `run` and `create` take.
@@ -90,6 +92,12 @@ pub(crate) struct ContainerOptions {
     /// Container host name
     #[arg(short = 'h', long, value_name = "string", value_parser = spec::parse_hostname)]
     hostname: Option<String>,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long, value_name = "string", value_parser = spec::parse_ipv4)]
+    ip: Option<Ipv4Addr>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long, value_name = "string", value_parser = spec::parse_ipv6)]
+    ip6: Option<Ipv6Addr>,
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -102,9 +110,15 @@ pub(crate) struct ContainerOptions {
     /// Logging driver for the container: json-file or none
     #[arg(long, value_name = "string")]
     log_driver: Option<String>,
+    /// Add link to another container
+    #[arg(long, value_name = "list")]
+    link: Vec<Link>,
     /// Log driver options
     #[arg(long, value_name = "list", value_parser = spec::parse_pair)]
     log_opt: Vec<(String, String)>,
+    /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
+    #[arg(long, value_name = "string")]
+    mac_address: Option<Mac>,
     /// Memory limit
     #[arg(short, long, value_name = "bytes", value_parser = spec::parse_ram)]
     memory: Option<u64>,
@@ -120,9 +134,12 @@ pub(crate) struct ContainerOptions {
     /// Assign a name to the container
     #[arg(long, value_name = "string")]
     name: Option<String>,
-    /// Connect a container to a network: bridge, host or none
+    /// Connect a container to a network
     #[arg(long, visible_alias = "net", value_name = "network")]
-    network: Option<String>,
+    network: Vec<NetworkFlag>,
+    /// Add network-scoped alias for the container
+    #[arg(long, visible_alias = "net-alias", value_name = "list")]
+    network_alias: Vec<String>,
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "int")]
     oom_score_adj: Option<i32>,
@@ -258,6 +275,7 @@ impl ContainerOptions {
         let volumes_from =
             self.volumes_from.iter().map(|text| text.parse()).collect::<Result<Vec<VolumesFrom>>>()?;
         let security = self.security()?;
+        let (network, attachments) = self.networks().client()?;
         let mut words = self.words.into_iter();
         let image = words.next().expect("clap wants one at least");
         let is_id = image.len() >= 2 && image.bytes().all(|b| b.is_ascii_hexdigit());
@@ -292,7 +310,8 @@ impl ContainerOptions {
             volume_driver: self.volume_driver,
             read_only: self.read_only,
             shm_size: self.shm_size,
-            network: self.network.as_deref().unwrap_or_default().parse::<NetworkMode>()?,
+            network,
+            attachments,
             ports: read_ports(&self.publish).client()?,
             expose: read_exposed(&self.expose).client()?,
             publish_all: self.publish_all,
@@ -326,6 +345,18 @@ impl ContainerOptions {
         };
         self.life.read(self.rm, &mut spec)?;
         Ok(Read { spec, name, pull })
+    }
+
+    fn networks(&self) -> Result<(NetworkMode, Vec<Attachment>)> {
+        let flags = NetworkFlags {
+            networks: self.network.clone(),
+            ipv4: self.ip,
+            ipv6: self.ip6,
+            mac: self.mac_address,
+            aliases: self.network_alias.clone(),
+            links: self.link.clone(),
+        };
+        flags.read()
     }
 
     /// The mounts, and the places of volumes without a name.

@@ -1,6 +1,5 @@
 //! `berth port`: where on the host a container's ports are reached.
 
-use super::describe::address;
 use crate::cli::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Persona;
@@ -26,7 +25,7 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
         let container = engine.container(&self.container)?;
-        let mut published = container.joined().map(|joined| joined.ports.clone()).unwrap_or_default();
+        let mut published = container.published();
         published.sort_by_key(|port| (port.container_port, port.protocol, port.host_ip, port.host_port));
         let Some(port) = &self.port else {
             for one in &published {
@@ -53,5 +52,5 @@ impl Args {
 }
 
 fn place(port: &Published) -> String {
-    format!("{}:{}", address(port.host_ip.into()), port.host_port)
+    port.place()
 }
