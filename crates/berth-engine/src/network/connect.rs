@@ -28,7 +28,7 @@ impl Engine {
                 "invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks",
             ));
         }
-        if on(&container).iter().any(|name| *name == network.name) {
+        if on(&container).contains(&network.name) {
             return Err(Error::denied(format!(
                 "endpoint with name {} already exists in network {}",
                 container.name, network.name
@@ -60,7 +60,7 @@ impl Engine {
                 "cannot disconnect container from host network - container was created in host network mode",
             ));
         }
-        if !on(&container).iter().any(|name| *name == network.name) {
+        if !on(&container).contains(&network.name) {
             return Err(Error::conflict(format!(
                 "container {} is not connected to network {}",
                 container.id, network.name

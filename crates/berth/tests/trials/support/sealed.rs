@@ -107,6 +107,10 @@ impl Drop for Sealed {
         for id in containers.lines() {
             self.run(&["rm", "--force", id]);
         }
+        if self.path("run/network").exists() {
+            // Bridges and rules are the machine's: they would outlive the directory.
+            self.run(&["system", "reset", "--force"]);
+        }
         unmount_below(self.directory.path());
     }
 }
