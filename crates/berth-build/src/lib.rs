@@ -3,6 +3,7 @@
 //! Here: [`dockerfile`], the language. Not here: running a step, registries, printing, the environment. Invariant:
 //! what a Dockerfile says is decided by its text, the arguments and the platform alone.
 
+pub mod bake;
 pub mod check;
 pub mod dockerfile;
 pub mod glob;

@@ -4,6 +4,7 @@
 
 use super::{Report, Rule, Warning};
 use crate::dockerfile::{Dockerfile, Source, Span};
+use base64::Engine as _;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -128,17 +129,7 @@ fn location(spans: &[Span]) -> Value {
 
 /// The sources travel in base64 in these answers.
 fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (group >> (18 - 6 * digit)) as usize & 63;
-            text.push(if digit <= chunk.len() { ALPHABET[index] as char } else { '=' });
-        }
-    }
-    text
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// An answer in both forms.

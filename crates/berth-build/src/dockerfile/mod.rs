@@ -27,6 +27,8 @@ mod suggest;
 mod tests;
 mod word;
 
+pub(crate) use csv::fields as csv_fields;
+
 pub use ast::{
     Add, Arg, Command, CommandLine, Copy, Device, Files, GlobalArg, HealthTiming, Healthcheck, Instruction,
     Network, Pair, Run, Script, Security, Stage,

@@ -99,6 +99,14 @@ impl<'v> Expander<'v> {
         self.run(text, Mode { plain_quotes: true, ..Mode::new('\\') }).map(|(text, _)| text)
     }
 
+    /// A text of another language: variables are replaced, and nothing else means anything.
+    ///
+    /// # Errors
+    /// See [`ExpandError`].
+    pub(crate) fn raw(&mut self, text: &str) -> Result<String, ExpandError> {
+        self.run(text, Mode { plain_quotes: true, ..Mode::new('\0') }).map(|(text, _)| text)
+    }
+
     /// A text to show: variables that are set are replaced, quotes stay, and what is malformed is shown as it is.
     #[must_use]
     pub fn shown(&self, text: &str, escape: char) -> String {
