@@ -54,6 +54,12 @@ pub(crate) fn run(moment: &str, hooks: &[Hook], state: &State) -> Result<()> {
     })
 }
 
+/// Runs all of them, whatever becomes of each; answers what was wrong.
+pub(crate) fn run_all(moment: &str, hooks: &[Hook], state: &State) -> Vec<String> {
+    let each = hooks.iter().map(|hook| run(moment, std::slice::from_ref(hook), state));
+    each.filter_map(Result::err).map(|error| error.to_string()).collect()
+}
+
 /// Those of the runtime's own namespaces, before the container enters its root.
 pub(crate) fn run_early(hooks: Option<&Hooks>, state: &State) -> Result<()> {
     let Some(hooks) = hooks else { return Ok(()) };

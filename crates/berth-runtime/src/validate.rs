@@ -1,7 +1,7 @@
 //! What a bundle may not ask for, said before anything is made: nothing in a specification is silently ignored.
 
 use crate::bundle::{Bundle, RootfsMount};
-use crate::init::has_new;
+use crate::init::{has_new, has_selinux};
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
@@ -91,17 +91,13 @@ fn namespaces(linux: &Linux) -> Result<()> {
     }
 }
 
-/// What needs something this program, or this machine, does not have.
+/// What this program does not do. Where there is no SELinux, labels of mounts have no effect.
 fn unsupported(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let has_label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
-    if has_label && !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(Error::unsupported("`linux.mountLabel` is set, but this machine has no SELinux"));
-    }
     let refused = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
-        ("linux.mountLabel", has_label),
+        ("linux.mountLabel", has_selinux() && linux.mount_label().as_ref().is_some_and(|l| !l.is_empty())),
     ];
     match refused.iter().find(|(_, is_set)| *is_set) {
         Some((what, _)) => {

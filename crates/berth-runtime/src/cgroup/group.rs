@@ -54,7 +54,7 @@ impl Cgroup {
 
     /// Makes them with their limits; answers what the kernel could not do.
     pub(crate) fn create(plan: &CgroupPlan) -> Result<(Self, Vec<String>)> {
-        let mut warnings = Vec::new();
+        let mut warnings = plan.warnings.clone();
         for group in &plan.groups {
             make(group)?;
             apply(group, &mut warnings)?;

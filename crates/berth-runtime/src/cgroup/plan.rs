@@ -10,6 +10,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CgroupPlan {
     pub(crate) groups: Vec<GroupPlan>,
+    /// What could not be planned as asked, for the user.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One of them.
@@ -58,7 +60,6 @@ impl GroupPlan {
 impl CgroupPlan {
     /// The cgroups of container `name` under `parent`, with the limits of `resources`.
     pub(crate) fn new(layout: &Layout, parent: &str, name: &str, resources: &LinuxResources) -> Result<Self> {
-        refuse_unsupported(resources)?;
         let wanted = layout.hierarchies.iter().filter(|h| is_wanted(layout, h, resources));
         let groups = wanted
             .map(|hierarchy| {
@@ -66,7 +67,7 @@ impl CgroupPlan {
                     hierarchy: hierarchy.clone(),
                     parent: parent.into(),
                     name: name.into(),
-                    enable: v2::enable(hierarchy),
+                    enable: v2::enable(hierarchy, resources),
                     writes: match hierarchy.version {
                         Version::V1 => v1::writes(hierarchy, resources)?,
                         Version::V2 => v2::writes(hierarchy, resources)?,
@@ -75,17 +76,17 @@ impl CgroupPlan {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { groups })
+        Ok(Self { groups, warnings: unkept(layout, resources)? })
     }
 }
 
 /// v2 always; of v1 what limits or counts. Joining a hierarchy costs, so the others are left alone.
 fn is_wanted(layout: &Layout, hierarchy: &Hierarchy, resources: &LinuxResources) -> bool {
     let has = |controllers: &[&str]| controllers.iter().any(|c| hierarchy.has(c));
-    let cpuset = resources.cpu().as_ref().is_some_and(|cpu| cpu.cpus().is_some() || cpu.mems().is_some());
+    let demanded = || demands(resources).into_iter().any(|(name, wanted, _)| wanted && hierarchy.has(name));
     hierarchy.version == Version::V2
         || has(&["memory", "cpu", "cpuacct", "pids", "devices", "blkio"])
-        || (cpuset && has(&["cpuset"]))
+        || demanded()
         || (layout.v2().is_none() && has(&["freezer"]))
 }
 
@@ -99,29 +100,53 @@ fn device_program(
     if ours { device::rules(resources.devices().as_deref().unwrap_or_default()).map(Some) } else { Ok(None) }
 }
 
-fn refuse_unsupported(resources: &LinuxResources) -> Result<()> {
+/// A controller, whether it is asked for, and by which field.
+type Demand = (&'static str, bool, &'static str);
+
+/// The controllers that `resources` needs.
+fn demands(resources: &LinuxResources) -> [Demand; 9] {
     let cpu = resources.cpu().as_ref();
-    let memory = resources.memory().as_ref();
-    let refused = [
-        ("linux.resources.rdma", resources.rdma().is_some()),
-        ("linux.resources.network", resources.network().is_some()),
+    let network = resources.network().as_ref();
+    let is_set = |list: Option<bool>| list == Some(true);
+    [
+        ("memory", resources.memory().is_some(), "memory"),
+        ("cpu", cpu.is_some_and(|c| c.shares().or(c.period()).is_some() || c.quota().is_some()), "cpu"),
+        ("cpuset", cpu.is_some_and(|c| c.cpus().is_some() || c.mems().is_some()), "cpu.cpus"),
+        ("pids", resources.pids().is_some(), "pids"),
+        ("blkio", resources.block_io().is_some(), "blockIO"),
+        ("hugetlb", is_set(resources.hugepage_limits().as_ref().map(|h| !h.is_empty())), "hugepageLimits"),
+        ("rdma", is_set(resources.rdma().as_ref().map(|r| !r.is_empty())), "rdma"),
+        ("net_cls", network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)), "network.classID"),
         (
-            "linux.resources.hugepageLimits",
-            resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()),
+            "net_prio",
+            is_set(network.and_then(|n| n.priorities().as_ref()).map(|p| !p.is_empty())),
+            "network.priorities",
         ),
-        ("linux.resources.cpu.realtimeRuntime", cpu.is_some_and(|c| c.realtime_runtime().unwrap_or(0) != 0)),
-        ("linux.resources.cpu.realtimePeriod", cpu.is_some_and(|c| c.realtime_period().unwrap_or(0) != 0)),
-        ("linux.resources.cpu.burst", cpu.is_some_and(|c| c.burst().unwrap_or(0) != 0)),
-        ("linux.resources.cpu.idle", cpu.is_some_and(|c| c.idle().unwrap_or(0) != 0)),
-        ("linux.resources.memory.kernel", memory.is_some_and(|m| m.kernel().unwrap_or(0) > 0)),
-        ("linux.resources.memory.kernelTCP", memory.is_some_and(|m| m.kernel_tcp().unwrap_or(0) > 0)),
-    ];
-    match refused.iter().find(|(_, is_set)| *is_set) {
-        Some((what, _)) => {
-            Err(Error::unsupported(format!("`{what}` of the runtime specification is not supported")))
-        }
-        None => Ok(()),
-    }
+    ]
+}
+
+/// What v2 calls a controller of v1; those for the network it does not have.
+fn name_in_v2(controller: &str) -> &str {
+    if controller == "blkio" { "io" } else { controller }
+}
+
+/// Limits that nothing here can keep. Engines always ask for the usual ones, and a container that starts without one of
+/// them beats one that does not start, as long as somebody is told; the others are asked for only by who needs them.
+fn unkept(layout: &Layout, resources: &LinuxResources) -> Result<Vec<String>> {
+    const USUAL: [&str; 5] = ["memory", "cpu", "cpuset", "pids", "blkio"];
+    let is_here = |controller: &str| {
+        layout.v1(controller).is_some() || layout.v2().is_some_and(|v2| v2.has(name_in_v2(controller)))
+    };
+    let missing = demands(resources).into_iter().filter(|(name, wanted, _)| *wanted && !is_here(name));
+    missing
+        .map(|(name, _, field)| {
+            let lacks = format!("this machine has no cgroup controller `{name}`: `linux.resources.{field}`");
+            match USUAL.contains(&name) {
+                true => Ok(format!("{lacks} is not applied")),
+                false => Err(Error::unsupported(format!("{lacks} cannot be applied"))),
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -189,6 +214,16 @@ pub(crate) mod tests {
                 "/sys/fs/cgroup/berth/c1/cpu.max=50000 100000",
                 "/sys/fs/cgroup/berth/c1/pids.max=100",
             ]
+        );
+    }
+
+    #[test]
+    fn a_limit_that_nobody_keeps_is_told() {
+        let layout = Layout { hierarchies: vec![hierarchy(Version::V2, "cpu,memory")] };
+        let plan = CgroupPlan::new(&layout, "/b", "c", &resources()).unwrap();
+        assert_eq!(
+            plan.warnings,
+            ["this machine has no cgroup controller `pids`: `linux.resources.pids` is not applied"]
         );
     }
 

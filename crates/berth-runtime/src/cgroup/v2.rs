@@ -1,17 +1,22 @@
 //! Limits as files of the v2 hierarchy.
 
 use super::plan::Write;
-use super::v1::pids_max;
+use super::v1::{pids_max, rdma_writes};
 use super::{Hierarchy, Version};
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 /// The controllers a container's cgroup needs, of those that are there. None in a hybrid, where v1 has them.
-pub(super) fn enable(hierarchy: &Hierarchy) -> Vec<String> {
+pub(super) fn enable(hierarchy: &Hierarchy, resources: &LinuxResources) -> Vec<String> {
     if hierarchy.version == Version::V1 {
         return Vec::new();
     }
-    let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+    let mut wanted = vec!["cpu", "cpuset", "io", "memory", "pids"];
+    let rare = [
+        ("hugetlb", resources.hugepage_limits().as_ref().is_some_and(|pages| !pages.is_empty())),
+        ("rdma", resources.rdma().as_ref().is_some_and(|devices| !devices.is_empty())),
+    ];
+    wanted.extend(rare.iter().filter(|(_, is_asked_for)| *is_asked_for).map(|(name, _)| *name));
     wanted.iter().filter(|c| hierarchy.has(c)).map(|c| (*c).to_owned()).collect()
 }
 
@@ -33,6 +38,16 @@ pub(super) fn writes(hierarchy: &Hierarchy, resources: &LinuxResources) -> Resul
     }
     if let (true, Some(io)) = (hierarchy.has("io"), resources.block_io()) {
         writes.extend(io_writes(io));
+    }
+    if hierarchy.has("hugetlb") {
+        writes.extend(
+            resources.hugepage_limits().iter().flatten().map(|pages| {
+                Write::new(&format!("hugetlb.{}.max", pages.page_size()), max_or(pages.limit()))
+            }),
+        );
+    }
+    if hierarchy.has("rdma") {
+        writes.extend(rdma_writes(resources));
     }
     if !hierarchy.controllers.is_empty() {
         let raw = resources.unified().iter().flatten();
@@ -85,6 +100,8 @@ fn cpu_writes(cpu: &LinuxCpu) -> Vec<Write> {
         let quota = quota.map_or("max".into(), max_or);
         writes.push(Write::new("cpu.max", format_args!("{quota} {}", period.unwrap_or(100_000))));
     }
+    writes.extend(cpu.burst().filter(|burst| *burst != 0).map(|burst| Write::new("cpu.max.burst", burst)));
+    writes.extend(cpu.idle().filter(|idle| *idle != 0).map(|idle| Write::new("cpu.idle", idle)));
     writes
 }
 
@@ -99,9 +116,11 @@ fn weight_of(shares: u64) -> u64 {
 fn io_writes(io: &LinuxBlockIo) -> Vec<Write> {
     let mut writes = Vec::new();
     if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
-        // 10..1000 of v1 onto 1..10000.
-        let weight = 1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990;
-        writes.push(Write::optional("io.weight", weight));
+        writes.push(Write::optional("io.weight", io_weight(weight)));
+    }
+    for device in io.weight_device().iter().flatten() {
+        let line = |weight| format!("{}:{} {}", device.major(), device.minor(), io_weight(weight));
+        writes.extend(device.weight().map(|weight| Write::optional("io.weight", line(weight))));
     }
     let mut throttle = |key: &str, devices: &Option<Vec<LinuxThrottleDevice>>| {
         for device in devices.iter().flatten() {
@@ -114,6 +133,11 @@ fn io_writes(io: &LinuxBlockIo) -> Vec<Write> {
     throttle("riops", io.throttle_read_iops_device());
     throttle("wiops", io.throttle_write_iops_device());
     writes
+}
+
+/// 10..1000 of v1 onto 1..10000.
+fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
 #[cfg(test)]

@@ -26,24 +26,34 @@ impl Label {
     }
 }
 
-/// AppArmor's and SELinux's, opened through the host's `/proc`, because the container's may be anything.
-pub(super) fn labels(process: &Process) -> Result<Vec<Label>> {
+/// AppArmor's and SELinux's, opened through the host's `/proc`, because the container's may be anything. On a machine
+/// without the module a label has no effect, which is told.
+pub(super) fn labels(process: &Process, warnings: &mut Vec<String>) -> Result<Vec<Label>> {
+    let apparmor = process.apparmor_profile().as_ref().filter(|profile| !profile.is_empty());
+    let selinux = process.selinux_label().as_ref().filter(|label| !label.is_empty());
     let mut labels = Vec::new();
-    if let Some(profile) = process.apparmor_profile().as_ref().filter(|p| !p.is_empty()) {
-        if !is_enabled("/sys/module/apparmor/parameters/enabled") {
-            return Err(Error::unsupported(
-                "`process.apparmorProfile` is set, but this machine has no AppArmor",
-            ));
+    match apparmor {
+        Some(profile) if is_enabled("/sys/module/apparmor/parameters/enabled") => {
+            labels.push(Label { file: attribute_file("apparmor/exec")?, text: format!("exec {profile}") });
         }
-        labels.push(Label { file: attribute_file("apparmor/exec")?, text: format!("exec {profile}") });
+        Some(profile) => {
+            warnings.push(format!("this machine has no AppArmor: profile `{profile}` has no effect"))
+        }
+        None => {}
     }
-    if let Some(label) = process.selinux_label().as_ref().filter(|l| !l.is_empty()) {
-        if !Path::new("/sys/fs/selinux/enforce").exists() {
-            return Err(Error::unsupported("`process.selinuxLabel` is set, but this machine has no SELinux"));
+    match selinux {
+        Some(label) if has_selinux() => {
+            labels.push(Label { file: attribute_file("exec")?, text: label.clone() });
         }
-        labels.push(Label { file: attribute_file("exec")?, text: label.clone() });
+        Some(label) => warnings.push(format!("this machine has no SELinux: label `{label}` has no effect")),
+        None => {}
     }
     Ok(labels)
+}
+
+/// Whether SELinux decides on this machine.
+pub(crate) fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 fn is_enabled(path: &str) -> bool {

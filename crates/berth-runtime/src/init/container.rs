@@ -138,7 +138,7 @@ fn prepare(
     }
     surroundings::names(plan.spec)?;
     let listener = listener(plan)?;
-    let labels = attributes::labels(process)?;
+    let labels = attributes::labels(process, warnings)?;
     attributes::for_scheduling(process)?;
     attributes::for_memory(&linux)?;
     attributes::new_keyring(plan.keyring, warnings);

@@ -54,7 +54,7 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
     }
     // What leads to the host is opened while we are there.
     let listener = listener(plan)?;
-    let labels = attributes::labels(plan.process)?;
+    let labels = attributes::labels(plan.process, &mut warnings)?;
     attributes::for_scheduling(plan.process)?;
     move_into_thread_name_spaces(plan.init, plan.namespaces)
         .map_err(io::Error::from)

@@ -15,6 +15,7 @@ mod limits;
 mod lookup;
 mod surroundings;
 
+pub(crate) use attributes::has_selinux;
 pub(crate) use channel::{Channel, Message};
 pub(crate) use container::{ContainerPlan, Inherited, container};
 pub(crate) use exec::{ExecPlan, exec};

@@ -206,6 +206,12 @@ impl MountPlan {
                 options.push((key.to_owned(), value));
                 Ok(())
             }
+            // mount(2) has never looked at what a bind says about the contents of file systems, and bundles rely on it.
+            (Kind::Bind { .. }, option)
+                if ["mode=", "size=", "uid=", "gid="].iter().any(|w| option.starts_with(w)) =>
+            {
+                Ok(())
+            }
             _ => Err(Error::invalid(format!(
                 "the mount on `{}` has the unknown option `{option}`",
                 self.target.display()
@@ -303,7 +309,7 @@ mod tests {
         assert_eq!((below.set, below.clear), (NOSUID, NOEXEC));
         let owners = plan("bind", &["ridmap"]).unwrap().owners;
         assert_eq!(owners, Some(Owners { mappings: None, recursive: true }));
-        assert!(plan("bind", &["size=1"]).is_err());
+        assert!(plan("bind", &["size=1"]).is_ok() && plan("bind", &["colour=1"]).is_err());
         assert!(plan("none", &[]).is_err());
     }
 }

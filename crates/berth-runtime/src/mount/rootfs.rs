@@ -24,15 +24,6 @@ pub(crate) fn mount_rootfs(
     target: &Path,
     propagation: Option<&str>,
 ) -> Result<OwnedFd> {
-    // From the host to us, so that a host's unmount is not kept busy by our copy; never from us to the host, unless
-    // the bundle wants just that.
-    let flags = match propagation {
-        Some(word) => flags_of(word)?,
-        None => MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    };
-    mount_change("/", flags)
-        .map_err(io::Error::from)
-        .context(|| "cannot detach the mounts from the host's")?;
     let mount = match (opened, rootfs) {
         (Some(mount), _) => mount,
         (None, RootfsMount::Overlay { lowers, upper, work }) => {
@@ -40,9 +31,23 @@ pub(crate) fn mount_rootfs(
         }
         (None, RootfsMount::Directory { path }) => clone_tree(path, true).at(path)?,
     };
+    // From the host to us, so that a host's unmount is not kept busy by our copy; never from us to the host, unless
+    // the bundle wants just that. What cannot be bound would be no source for binds either: that comes at the end.
+    let flags = match propagation {
+        None | Some("unbindable" | "runbindable") => {
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC
+        }
+        Some(word) => flags_of(word)?,
+    };
+    mount_change("/", flags)
+        .map_err(io::Error::from)
+        .context(|| "cannot detach the mounts from the host's")?;
     let private = Attributes { propagation: libc::MS_PRIVATE, recursive: true, ..Attributes::default() };
     set_attributes(&mount, private).context(|| "cannot make the container's root private")?;
     make_target(target)?;
+    if propagation.is_some() {
+        surround_privately(target)?;
+    }
     let location = rustix::fs::openat(CWD, target, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
         .map_err(io::Error::from)
         .at(target)?;
@@ -61,6 +66,18 @@ pub fn open_root(rootfs: &RootfsMount) -> Result<OwnedFd> {
         }
         RootfsMount::Directory { path } => clone_tree(path, true).at(path),
     }
+}
+
+/// What is mounted in a shared mount is mounted on the host too: the mount around `target` becomes private.
+fn surround_privately(target: &Path) -> Result<()> {
+    for dir in target.ancestors() {
+        match mount_change(dir, MountPropagationFlags::PRIVATE) {
+            // Not where a mount begins: further up.
+            Err(rustix::io::Errno::INVAL) => {}
+            result => return result.map_err(io::Error::from).at(dir),
+        }
+    }
+    Ok(())
 }
 
 fn make_target(target: &Path) -> Result<()> {

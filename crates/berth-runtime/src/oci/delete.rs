@@ -40,9 +40,7 @@ impl Runtime {
         place.remove()?;
         let hooks = spec.ok().and_then(|(spec, _)| spec.hooks().as_ref().and_then(|h| h.poststop().clone()));
         let state = record.subject.state(ContainerState::Stopped, None);
-        let each =
-            hooks.iter().flatten().map(|hook| hook::run("poststop", std::slice::from_ref(hook), &state));
-        Ok(each.filter_map(Result::err).map(|error| error.to_string()).collect())
+        Ok(hook::run_all("poststop", hooks.as_deref().unwrap_or_default(), &state))
     }
 }
 

@@ -8,8 +8,9 @@ use berth_oci::{Error, Result};
 use oci_spec::runtime::ContainerState;
 
 impl Runtime {
-    /// Lets the container's program run; an error says why it could not.
-    pub fn start(&self, id: &str) -> Result<()> {
+    /// Lets the container's program run; an error says why it could not. Answers what poststart hooks complained about:
+    /// by then it runs, and goes on.
+    pub fn start(&self, id: &str) -> Result<Vec<String>> {
         let (place, record) = self.load(id)?;
         let refused = |condition: Condition| {
             Error::conflict(match condition {
@@ -34,6 +35,6 @@ impl Runtime {
         let (spec, _) = read_spec(&place.config())?;
         let hooks = spec.hooks().as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
         let pid = record.first.map(|first| first.pid);
-        hook::run("poststart", hooks, &record.subject.state(ContainerState::Running, pid))
+        Ok(hook::run_all("poststart", hooks, &record.subject.state(ContainerState::Running, pid)))
     }
 }

@@ -124,7 +124,7 @@ impl RunArgs {
             context.runtime.delete(id, true)?;
             return Err(Error::invalid("a detached container with a terminal needs --console-socket").into());
         }
-        if let Err(error) = context.runtime.start(id) {
+        if let Err(error) = context.start(id) {
             context.runtime.delete(id, true)?;
             return Err(error.into());
         }

@@ -82,6 +82,13 @@ struct Context {
     log: Log,
 }
 
+impl Context {
+    fn start(&self, id: &str) -> berth_oci::Result<()> {
+        self.runtime.start(id)?.iter().for_each(|complaint| self.log.warn(complaint));
+        Ok(())
+    }
+}
+
 /// Whether the words are for us: `berth oci-runtime …`, or a link to berth with a runtime's name.
 pub(crate) fn words_for_us(words: &[OsString]) -> Option<Vec<OsString>> {
     let program = words.first().map(Path::new).and_then(Path::file_name)?.to_str()?;
@@ -139,7 +146,7 @@ fn protect(command: &Command, all: &[OsString]) -> berth_oci::Result<()> {
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Create(args) => args.run(context),
-        Command::Start(args) => done(context.runtime.start(&args.id)),
+        Command::Start(args) => done(context.start(&args.id)),
         Command::State(args) => verbs::state(&args.id, context),
         Command::Kill(args) => args.run(context),
         Command::Delete(args) => args.run(context),

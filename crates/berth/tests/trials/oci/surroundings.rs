@@ -41,6 +41,7 @@ fn a_hook_that_fails_stops_what_it_is_about() {
         ("createRuntime", false),
         ("createContainer", false),
         ("startContainer", false),
+        ("poststart", true),
         ("poststop", true),
     ] {
         let Some(mut bundle) = Bundle::of("echo ran") else { return };
