@@ -22,6 +22,7 @@ pub mod net;
 pub mod oci;
 mod protocol;
 mod recovery;
+mod relay;
 mod seccomp;
 mod state;
 mod user;

@@ -23,6 +23,7 @@ impl Monitor {
             Token::Flush(client) => self.flush(client),
             Token::Init(process) => self.hear(process)?,
             Token::Output(process, channel) => drop(self.read_output(process, channel)),
+            Token::Relay(interest) => self.relays.handle(interest),
             Token::Names(interest) => {
                 if let Some(names) = &mut self.names {
                     names.handle(interest);

@@ -9,6 +9,7 @@ use crate::circumstances;
 use crate::connection::socket_path;
 use crate::protocol::{Fault, Reply};
 use crate::recovery::Recovery;
+use crate::relay::Relays;
 use crate::state::{self, Status};
 use berth_oci::{Context, Error, Result};
 use jiff::Timestamp;
@@ -129,6 +130,7 @@ impl Monitor {
         self.due = Due::default();
         self.end_probing();
         self.names = None;
+        self.relays = Relays::default();
         self.state.networks.clear();
         if let Err(error) = self.recovery().clear_away() {
             troubles.push(error.to_string());

@@ -27,6 +27,7 @@ use crate::life::BackOff;
 use crate::log::Writer;
 use crate::net::Home;
 use crate::protocol::{self, Channel, HEADER, Request};
+use crate::relay::{self, Relays};
 use crate::seccomp::Filter;
 use crate::state::{Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
@@ -64,6 +65,8 @@ struct Monitor {
     held_ports: BTreeMap<String, Vec<OwnedFd>>,
     /// Where the container's networks are written down, once it was on one.
     home: Option<Home>,
+    /// Serves the published ports that the kernel cannot lead.
+    relays: Relays,
     /// Answers the container's questions for names.
     names: Option<dns::Server>,
     /// Why the container could not be started, for whoever asks to start it.
@@ -101,6 +104,7 @@ enum Token {
     Input(u32),
     Memory,
     Names(dns::Interest),
+    Relay(relay::Interest),
 }
 
 /// The hidden role. Answers the exit status of the process.
@@ -157,6 +161,7 @@ impl Monitor {
             warnings: Vec::new(),
             held_ports: BTreeMap::new(),
             home: bundle.networks.first().map(|plan| plan.network.home.clone()),
+            relays: Relays::default(),
             names: None,
             failure: None,
             is_abandoned: false,
@@ -191,6 +196,7 @@ impl Monitor {
     fn serve(&mut self) -> Result<()> {
         while !self.is_over || self.clients.values().any(Client::has_outgoing) || self.is_awaiting_creator() {
             self.due.names = self.names.as_ref().and_then(dns::Server::deadline);
+            self.due.relays = self.relays.deadline();
             for (token, flags) in self.poll()? {
                 self.handle(token, flags)?;
             }
@@ -246,6 +252,9 @@ impl Monitor {
         }
         for (interest, fd, flags) in self.names.iter().flat_map(dns::Server::interests) {
             add(Token::Names(interest), fd, flags);
+        }
+        for (interest, fd, flags) in self.relays.interests() {
+            add(Token::Relay(interest), fd, flags);
         }
         loop {
             match poll(&mut polled, self.due.timeout().as_ref()) {

@@ -80,6 +80,7 @@ impl Monitor {
         let joined = self.state.networks.remove(at);
         self.bundle.networks.retain(|plan| plan.network.name != network);
         self.held_ports.remove(network);
+        self.relays.leave(network);
         self.remove_from_hosts(&joined)?;
         self.lead_out(&namespace)?;
         if let Some(names) = &mut self.names {
@@ -108,6 +109,7 @@ impl Monitor {
         let attached = net::setup(plan, place)?;
         self.warnings.extend(attached.notes);
         self.held_ports.insert(plan.network.name.clone(), attached.held);
+        self.relays.serve(&plan.network.name, attached.served)?;
         self.add_to_hosts(&attached.joined)?;
         self.state.networks.push(attached.joined);
         Ok(())

@@ -19,6 +19,8 @@ pub(super) struct Due {
     pub(super) probe: Option<Instant>,
     /// The end of what a run of the check may take.
     pub(super) probe_end: Option<Instant>,
+    /// The end of what a sender of datagrams is remembered.
+    pub(super) relays: Option<Instant>,
     /// The end of what an answer about a name may take.
     pub(super) names: Option<Instant>,
     /// Another look at what the kernel has killed, and how many more may follow.
@@ -29,7 +31,16 @@ impl Due {
     /// How long the next `poll` may take; `None` for ever.
     pub(super) fn timeout(&self) -> Option<Timespec> {
         let memory = self.memory.map(|(at, _)| at);
-        let all = [self.restart, self.kill, self.overrun, self.probe, self.probe_end, self.names, memory];
+        let all = [
+            self.restart,
+            self.kill,
+            self.overrun,
+            self.probe,
+            self.probe_end,
+            self.names,
+            self.relays,
+            memory,
+        ];
         let left = all.into_iter().flatten().min()?.saturating_duration_since(Instant::now());
         // Years: as good as for ever.
         Timespec::try_from(left).ok()
@@ -61,6 +72,9 @@ impl Monitor {
         }
         if take(&mut self.due.overrun, now) {
             self.overrun()?;
+        }
+        if take(&mut self.due.relays, now) {
+            self.relays.expire(now);
         }
         if take(&mut self.due.names, now)
             && let Some(names) = &mut self.names

@@ -19,6 +19,7 @@ use super::link::{Links, Pair, Shared};
 use super::mac::Mac;
 use super::network::{Address, Driver, Home, Joined, Network, NetworkPlan, Pool};
 use super::nft::{Element, Redirection, Ruleset, Tables, Transaction};
+use super::reserve::Served;
 use super::site::random_id;
 use super::subnet::Subnet;
 use super::{conntrack, foreign, reserve, sysctl};
@@ -30,6 +31,8 @@ pub struct Attached {
     pub joined: Joined,
     /// Keeps other programs off its ports: to be kept open as long as the container runs.
     pub held: Vec<OwnedFd>,
+    /// Ports that whoever stands beside it has to serve: the kernel cannot lead them.
+    pub served: Vec<Served>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -109,7 +112,9 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
         internal: network.internal,
         links: endpoint.links.clone(),
     };
-    Ok(Attached { joined, held: held.into_iter().filter_map(|held| held.socket).collect(), notes })
+    let (held, served): (Vec<_>, Vec<_>) = held.into_iter().map(|held| held.split(ipv4, ipv6)).unzip();
+    let (held, served) = (held.into_iter().flatten().collect(), served.into_iter().flatten().collect());
+    Ok(Attached { joined, held, served, notes })
 }
 
 /// Takes a container's addresses and ports back, on all of the root's networks. Its interfaces go by themselves when

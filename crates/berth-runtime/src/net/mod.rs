@@ -36,5 +36,6 @@ pub use network::{
     Address, Driver, Endpoint, Home, Joined, Network, NetworkPlan, Pool, Published, leader, way_out,
 };
 pub use port::{PortMapping, PortRange, Protocol};
+pub use reserve::Served;
 pub use site::{DEFAULT, NetworkRecord, NetworkRequest, PoolRequest, Site};
 pub use subnet::Subnet;

@@ -3,8 +3,9 @@
 //! Here: [`reserve`], [`Held`]. Not here: leading packets anywhere. Invariant: a port that is published is held
 //! by a bound socket, without which the kernel would let another program listen on it and get nothing.
 
+use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use berth_oci::{Error, Result};
@@ -25,6 +26,36 @@ pub(super) struct Held {
     pub(super) socket: Option<OwnedFd>,
 }
 
+/// A port whose connections the container's monitor takes itself.
+#[derive(Debug)]
+pub struct Served {
+    /// Where they come.
+    pub socket: OwnedFd,
+    /// Where they go.
+    pub to: SocketAddr,
+    /// TCP; otherwise UDP.
+    pub is_stream: bool,
+}
+
+impl Held {
+    /// The kernel leads IPv4 wherever it goes. IPv6 it leads only to a container with such an address, and never from
+    /// the loopback: those are served. What remains is held only.
+    pub(super) fn split(
+        self,
+        ipv4: Option<IpAddr>,
+        ipv6: Option<IpAddr>,
+    ) -> (Option<OwnedFd>, Option<Served>) {
+        let Published { host_ip, container_port, protocol, .. } = self.published;
+        let to = ipv6.or(ipv4).map(|ip| SocketAddr::new(ip, container_port));
+        match (self.socket, to) {
+            (Some(socket), Some(to)) if host_ip.is_ipv6() && protocol != Protocol::Sctp => {
+                (None, Some(Served { socket, to, is_stream: protocol == Protocol::Tcp }))
+            }
+            (socket, _) => (socket, None),
+        }
+    }
+}
+
 /// How often the kernel may offer a port that a container of ours has (it can: a record whose monitor was
 /// killed has no socket any more), or whose twin of the other family somebody has.
 const OFFERS: usize = 64;
@@ -38,7 +69,7 @@ pub(super) fn reserve(
 ) -> Result<Vec<Held>> {
     let mut held: Vec<Held> = Vec::new();
     for mapping in mappings {
-        let places = places(mapping.host_ip.or(usual))?;
+        let places = places(mapping.host_ip.or(usual), mapping.protocol);
         let wish = |host_ip, host_port| Published {
             host_ip,
             host_port,
@@ -58,15 +89,17 @@ pub(super) fn reserve(
     }
     Ok(held)
 }
-
-fn places(ip: Option<IpAddr>) -> Result<Vec<IpAddr>> {
+/// Every address is every one of both families, on a host that has both.
+fn places(ip: Option<IpAddr>, protocol: Protocol) -> Vec<IpAddr> {
     match ip {
-        Some(IpAddr::V6(ip)) => {
-            Err(Error::unsupported(format!("cannot publish a port on the IPv6 address {ip}"))
-                .hint("publish on an IPv4 address, or on all by leaving it out"))
+        Some(ip) => vec![ip],
+        // Nobody relays SCTP, and few containers have IPv6.
+        None if protocol != Protocol::Sctp
+            && fs::exists("/proc/thread-self/net/if_inet6").unwrap_or(false) =>
+        {
+            vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
         }
-        Some(ip) => Ok(vec![ip]),
-        None => Ok(vec![Ipv4Addr::UNSPECIFIED.into()]),
+        None => vec![Ipv4Addr::UNSPECIFIED.into()],
     }
 }
 

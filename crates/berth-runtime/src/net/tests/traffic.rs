@@ -1,13 +1,14 @@
 //! Who reaches whom, and who does not.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use super::lab::{
     Container, HOST, LOCAL, Lab, OUTSIDE, bridged_packets_pass_the_firewall, gateway, lab,
     lead_loopback_to_the_bridge, silent, talk, talk_udp, teardown, udp, within,
 };
-use crate::net::Network;
+use crate::net::{Driver, Network, Published};
 use berth_sys::netns;
 
 struct Scene {
@@ -105,9 +106,20 @@ fn ranges_and_ports_the_kernel_chooses() {
     lab(|lab| {
         let Scene { web, other, .. } = scene(lab, &["8000-8001:80-81", "127.0.0.1::80", "82"]);
         let servers = [web.serve(80), web.serve(81), web.serve(82)];
-        let shown: Vec<_> = web.attached.joined.ports.iter().map(ToString::to_string).collect();
+        let ipv4 = |container: &Container| -> Vec<Published> {
+            let ports = &container.attached.joined.ports;
+            let both = ports.iter().filter(|port| {
+                let same = |other: &&Published| {
+                    (other.host_port, other.container_port) == (port.host_port, port.container_port)
+                };
+                port.host_ip.is_ipv4()
+                    && (!port.host_ip.is_unspecified() || ports.iter().filter(same).count() == 2)
+            });
+            both.copied().collect()
+        };
+        let shown: Vec<_> = ipv4(&web).iter().map(ToString::to_string).collect();
         assert_eq!(shown[..2], ["0.0.0.0:8000->80/tcp", "0.0.0.0:8001->81/tcp"]);
-        let (local, any) = (web.attached.joined.ports[2].host_port, web.attached.joined.ports[3].host_port);
+        let (local, any) = (ipv4(&web)[2].host_port, ipv4(&web)[3].host_port);
         assert_eq!(web.attached.held.len(), 4);
         for (namespace, to, server) in [
             (&lab.outside, (HOST, 8000), &servers[0]),
@@ -192,5 +204,53 @@ fn a_namespace_is_named_by_descriptor_only() {
     lab(|lab| {
         let Scene { web, .. } = scene(lab, &[]);
         assert_eq!(within(web.namespace.as_fd(), super::lab::interfaces), ["eth0", "lo"]);
+    });
+}
+
+/// A port of IPv6: the kernel leads it to a container that has such an address, source and all; for others, and for
+/// the host's own loopback, there is something to serve.
+#[test]
+fn ipv6_ports_lead_to_ipv6_addresses() {
+    lab(|lab| {
+        let six = lab.network("six", "fd07::/64").ipv4;
+        let network = Network { ipv6: six, ..lab.network("six", "10.7.0.0/24") };
+        let web = lab.start(&network, "web", &["8080:80"]);
+        let other = lab.start(&network, "other", &[]);
+        let server = within(&web.namespace, || TcpListener::bind("[::]:80").unwrap());
+        let seen = |to: &str| -> IpAddr {
+            let to: SocketAddr = to.parse().unwrap();
+            let _client = TcpStream::connect_timeout(&to, Duration::from_secs(3)).unwrap();
+            server.accept().unwrap().1.ip()
+        };
+        assert_eq!(within(&other.namespace, || seen("[fd07::2]:80")).to_string(), "fd07::3");
+        assert_eq!(within(&other.namespace, || seen("[fd07::1]:8080")).to_string(), "fd07::1");
+        assert_eq!(seen("[fd07::1]:8080").to_string(), "fd07::1", "the host by its own address");
+        let served: Vec<_> = web.attached.served.iter().map(|served| served.to.to_string()).collect();
+        assert_eq!(served, ["[fd07::2]:80"]);
+        let plain = lab.start(&lab.network("one", "10.8.0.0/24"), "plain", &["8081:80"]);
+        let served: Vec<_> = plain.attached.served.iter().map(|served| served.to.to_string()).collect();
+        assert_eq!(served, ["10.8.0.2:80"]);
+    });
+}
+
+#[test]
+fn a_containers_own_address_on_the_hosts_interface() {
+    lab(|lab| {
+        let mut network = lab.network("lan", "192.0.2.0/24");
+        network.driver = Driver::Macvlan;
+        network.mode = 4;
+        network.bridge = "br-uplink".into();
+        network.ipv4.as_mut().unwrap().gateway = HOST.into();
+        network.ipv4.as_mut().unwrap().auxiliary.insert("outside".into(), OUTSIDE.into());
+        let web = match lab.try_start(&network, "web", &["8080:80"]) {
+            Err(error) if error.kind() == berth_oci::Kind::Unsupported => return,
+            other => other.unwrap(),
+        };
+        assert!(web.attached.joined.interface.is_none() && web.attached.joined.ports.is_empty());
+        assert_eq!(web.ip(), Ipv4Addr::new(192, 0, 2, 3));
+        let server = web.serve(80);
+        assert_eq!(within(&lab.outside, || talk((web.ip(), 80), &server)).unwrap(), OUTSIDE);
+        web.leave(&network);
+        assert_eq!(within(&web.namespace, super::lab::interfaces), ["lo"]);
     });
 }
