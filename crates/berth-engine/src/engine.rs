@@ -25,6 +25,8 @@ pub struct EngineSettings {
     pub platform: Platform,
     /// The program that answers the hidden roles (`__monitor`, `__cleanup`, …): `/proc/self/exe` for berth itself.
     pub executable: PathBuf,
+    /// Where CDI specifications are; later ones outdo earlier ones.
+    pub cdi_directories: Vec<PathBuf>,
     /// Whether this is the machine's one berth, whose bridge and table have plain names.
     pub usual: bool,
     /// Where a port is published that names no address of the host; none is everywhere.

@@ -23,6 +23,7 @@ pub(crate) fn role(words: &[OsString]) -> Option<i32> {
         keep_blobs: KeepBlobs::Auto,
         platform: Platform::host(),
         executable: PathBuf::from("/proc/self/exe"),
+        cdi_directories: Vec::new(),
         usual: false,
         publish_at: None,
     });

@@ -116,6 +116,8 @@ pub(crate) struct ConfigFile {
     pub(crate) keep_blobs: Option<KeepBlobs>,
     /// Where a port is published that names no address of the host.
     pub(crate) publish_address: Option<IpAddr>,
+    /// Where descriptions of devices are (CDI); later directories outdo earlier ones.
+    pub(crate) cdi_spec_dirs: Option<Vec<PathBuf>>,
     #[serde(default, rename = "mirror")]
     _mirrors: Vec<serde::de::IgnoredAny>,
 }

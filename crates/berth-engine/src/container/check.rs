@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing that belongs to a container with a record is touched; its state is repaired by looking at it.
 
+use super::shared::unmount_memory;
 use crate::engine::Engine;
 use berth_oci::{AtPath, Result};
 use berth_runtime::net;
@@ -31,6 +32,7 @@ impl Engine {
             let id = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if repair {
                 self.store()?.release_rootfs(&id)?;
+                unmount_memory(&directory)?;
                 fs::remove_dir_all(&directory).at(&directory)?;
             }
             let what = format!("run directory `{}` of a container that is no more", directory.display());

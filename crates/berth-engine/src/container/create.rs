@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is mounted, no process is started; whatever can be known to be wrong is said here.
 
+use super::shared::check_donors;
 use super::{Container, Document, short_id};
 use crate::dns::HostResolver;
 use crate::engine::Engine;
@@ -48,6 +49,7 @@ impl Engine {
         let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
         let process = Process::new(&chosen.config.config, &spec)?;
         check_processors(&spec)?;
+        check_donors(self, &spec)?;
         prepare_sources(&spec)?;
         let mounts = self.settle_mounts(&spec, &chosen.config.config)?;
         let id = random::id()?;
@@ -67,6 +69,21 @@ impl Engine {
                 Ok(Created { container, warnings })
             }
             Err(error) => self.remove_volumes(&made).and(Err(error)),
+        }
+    }
+
+    /// Whether the image of `spec` is here, for its platform.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_image(&self, spec: &ContainerSpec) -> Result<bool> {
+        let found = self
+            .store()?
+            .resolve(&spec.image)
+            .and_then(|image| self.store()?.platform_image(&image.target, spec.platform.as_ref()).map(drop));
+        match found {
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            found => found.map(|()| true),
         }
     }
 
@@ -128,7 +145,7 @@ impl Engine {
     fn hostname(&self, spec: &ContainerSpec, id: &str) -> Result<String> {
         match (&spec.hostname, &spec.network) {
             (Some(hostname), _) => Ok(hostname.clone()),
-            (None, NetworkMode::Host) => {
+            (None, network) if *network == NetworkMode::Host || spec.host_uts => {
                 let path = "/proc/sys/kernel/hostname";
                 Ok(fs::read_to_string(path).at(path)?.trim_end().to_owned())
             }
@@ -204,6 +221,12 @@ fn warnings(spec: &ContainerSpec) -> Result<Vec<String>> {
     {
         warnings.push(
             "The host names no name server that containers can reach: they ask 8.8.8.8 and 8.8.4.4 (--dns names others)"
+                .to_owned(),
+        );
+    }
+    if spec.resources.oom_kill_disable && spec.resources.memory.is_none() {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
                 .to_owned(),
         );
     }

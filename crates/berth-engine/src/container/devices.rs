@@ -3,6 +3,7 @@
 use crate::runtime_spec::DeviceNode;
 use crate::spec::{ContainerSpec, Device};
 use berth_oci::{AtPath, Error, Result};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,6 +18,21 @@ pub(super) fn nodes(spec: &ContainerSpec) -> Result<Vec<DeviceNode>> {
         nodes.extend(named);
     }
     Ok(nodes)
+}
+
+/// The numbers of the disks whose use is limited.
+pub(super) fn disks(spec: &ContainerSpec) -> Result<BTreeMap<PathBuf, (i64, i64)>> {
+    let io = &spec.resources.block_io;
+    let lists = [&io.weight_devices, &io.read_bps, &io.write_bps, &io.read_iops, &io.write_iops];
+    let numbers = |path: &PathBuf| {
+        let metadata = fs::metadata(path).map_err(|error| {
+            let error = Error::from(error);
+            Error::invalid(format!("stat {}: {error}", path.display()))
+        })?;
+        let number = metadata.rdev();
+        Ok((path.clone(), (rustix::fs::major(number).into(), rustix::fs::minor(number).into())))
+    };
+    lists.into_iter().flatten().map(|rate| numbers(&rate.path)).collect()
 }
 
 /// A device, or every device below a directory.

@@ -47,29 +47,35 @@ impl Engine {
             _ => {}
         }
         let mut connection = self.talk(container)?;
-        let started = connection.exec(exec(container, spec, Some(crate::random::id()?))?)?;
+        let started =
+            connection.exec(exec(container, spec, self.groups(container)?, Some(crate::random::id()?))?)?;
         Ok((connection, started))
     }
 }
 
 /// `id` is what it is called in events.
-pub(super) fn exec(container: &Container, spec: &ExecSpec, id: Option<String>) -> Result<Exec> {
-    let user = spec.user.clone().unwrap_or_else(|| container.document.process.user.clone());
+pub(super) fn exec(
+    container: &Container,
+    spec: &ExecSpec,
+    groups: Vec<u32>,
+    id: Option<String>,
+) -> Result<Exec> {
+    let user = spec.user.as_deref().unwrap_or(&container.document.process.user);
     Ok(Exec {
-        process: process(container, spec)?,
-        user: Some(user).filter(|user| !user.is_empty()),
+        process: process(container, spec, groups)?,
+        user: Some(super::user_of(user).to_owned()),
         stdin: spec.stdin,
         unconfined: spec.privileged || container.document.spec.privileged,
         id,
     })
 }
 
-fn process(container: &Container, spec: &ExecSpec) -> Result<oci::Process> {
+fn process(container: &Container, spec: &ExecSpec, groups: Vec<u32>) -> Result<oci::Process> {
     let own = &container.document.process;
     let mut env = own.environment(&container.document.hostname, spec.tty);
     overlay(&mut env, &spec.env.iter().map(ToString::to_string).collect::<Vec<_>>());
     let cwd = spec.working_dir.as_deref().or(Some(own.working_dir.as_str())).filter(|dir| !dir.is_empty());
-    let root = oci::UserBuilder::default().uid(0u32).gid(0u32);
+    let root = oci::UserBuilder::default().uid(0u32).gid(0u32).additional_gids(groups);
     let mut builder = oci::ProcessBuilder::default()
         .terminal(spec.tty)
         .user(root.build().map_err(crate::runtime_spec::bug)?)

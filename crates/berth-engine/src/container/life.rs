@@ -24,7 +24,7 @@ impl Engine {
                 signal: process.stop_signal.map(|signal| signal.number()),
                 patience: patience(process.stop_timeout),
             },
-            health: health(container)?,
+            health: health(container, self.groups(container)?)?,
             most_runtime: spec.max_runtime,
             reaper: spec.init,
             journal: Some(JournalSource {
@@ -35,12 +35,12 @@ impl Engine {
     }
 }
 
-fn health(container: &Container) -> Result<Option<HealthCheck>> {
+fn health(container: &Container, groups: Vec<u32>) -> Result<Option<HealthCheck>> {
     let process = &container.document.process;
     let Some(check) = &process.health else { return Ok(None) };
     let Some(command) = health_command(check, process.shell.as_deref()) else { return Ok(None) };
     let spec = ExecSpec { command, ..ExecSpec::default() };
-    Ok(Some(numbers(check, exec(container, &spec, None)?)))
+    Ok(Some(numbers(check, exec(container, &spec, groups, None)?)))
 }
 
 fn numbers(check: &Healthcheck, exec: berth_runtime::Exec) -> HealthCheck {

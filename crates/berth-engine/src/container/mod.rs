@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod networking;
 mod remove;
+mod shared;
 mod start;
 mod stop;
 mod volumes;
@@ -111,6 +112,11 @@ impl Container {
     pub fn health(&self) -> Option<&Health> {
         self.state.as_ref().and_then(|state| state.health.as_ref())
     }
+}
+
+/// Nobody named is root, with all the groups that root has there.
+fn user_of(user: &str) -> &str {
+    if user.is_empty() { "0" } else { user }
 }
 
 /// The first twelve digits of an id.

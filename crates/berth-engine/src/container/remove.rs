@@ -3,6 +3,7 @@
 //! Invariant: what can be found under the container's id is gone before its record is, except the record itself.
 
 use super::Container;
+use super::shared::unmount_memory;
 use crate::engine::Engine;
 use crate::spec::Signal;
 use berth_oci::{AtPath, Error, Kind, Result};
@@ -83,6 +84,7 @@ impl Engine {
         };
         self.store()?.release_rootfs(id)?;
         let run_dir = self.run_dir(id);
+        unmount_memory(&run_dir)?;
         match fs::remove_dir_all(&run_dir) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).at(&run_dir),
             _ => {}

@@ -5,6 +5,7 @@
 
 use super::volumes::Places;
 use super::{Container, devices};
+use crate::cdi;
 use crate::engine::Engine;
 use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::Seccomp;
@@ -73,23 +74,28 @@ impl Engine {
             network_namespace: networking.namespace,
             devices: devices::nodes(spec)?,
             masked: thermal_paths(),
+            disks: devices::disks(spec)?,
+            shared: self.shared_namespaces(container)?,
+            groups: self.groups(container)?,
             mounts: container.document.mounts.clone(),
             volumes: places.directories.clone(),
             terminal_size: options.terminal_size,
         };
+        let mut specification = runtime_spec(process, spec, &around)?;
+        cdi::apply(&mut specification, &cdi::changes(spec, &self.settings().cdi_directories)?)?;
         Ok(Bundle {
             id: container.id.clone(),
             run_dir: self.run_dir(&container.id),
             exe: self.settings().executable.clone(),
-            spec: runtime_spec(process, spec, &around)?,
+            spec: specification,
             rootfs: self.rootfs_of(container)?,
             parts: places.parts.clone(),
-            user: Some(process.user.clone()).filter(|user| !user.is_empty()),
+            user: Some(super::user_of(&process.user).to_owned()),
             seccomp: match (spec.privileged, &spec.seccomp) {
                 (false, Seccomp::Default) => berth_runtime::Seccomp::Default,
                 _ => berth_runtime::Seccomp::Spec,
             },
-            cgroup_parent: self.cgroup_parent(),
+            cgroup_parent: spec.cgroup_parent.clone().unwrap_or_else(|| self.cgroup_parent()),
             stdin: match (spec.open_stdin, options.streams.stdin) {
                 (false, _) => Stdin::Null,
                 (true, true) => Stdin::Once,

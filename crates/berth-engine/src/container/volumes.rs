@@ -6,10 +6,13 @@ use super::{Container, Document};
 use crate::engine::Engine;
 use crate::spec::{ContainerSpec, Flag, Mount, Volume, clean};
 use crate::volume::VolumeRequest;
-use berth_oci::{Kind, Result, RuntimeConfig};
+use berth_oci::{AtPath, Kind, Result, RuntimeConfig};
 use berth_runtime::RootfsMount;
 use berth_store::Held;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Where a container's volumes are.
@@ -88,6 +91,18 @@ impl Engine {
             self.fill_volume(&volume, root, &mount.target)?;
         }
         Ok(())
+    }
+
+    /// A container's root as a descriptor to walk: the one that its processes see, or its layers where none runs.
+    pub(super) fn open_root(&self, container: &Container) -> Result<OwnedFd> {
+        match container.state.as_ref().filter(|_| container.is_running()).and_then(|state| state.pid) {
+            Some(pid) => {
+                let path = format!("/proc/{pid}/root");
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from).at(&path)
+            }
+            None => berth_runtime::open_root(&self.rootfs_of(container)?),
+        }
     }
 
     /// The layers of a container, mounted for it.

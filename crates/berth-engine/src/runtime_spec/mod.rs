@@ -10,7 +10,7 @@ mod seccomp;
 pub use seccomp::seccomp_profile;
 
 use crate::process::Process;
-use crate::spec::{ContainerSpec, Mount, Seccomp, Ulimit, effective_capabilities};
+use crate::spec::{ContainerSpec, IpcMode, Mount, PidMode, Seccomp, Ulimit, effective_capabilities};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 use std::collections::{BTreeMap, HashMap};
@@ -29,12 +29,27 @@ pub struct Surroundings {
     pub volumes: BTreeMap<String, PathBuf>,
     /// Another container's network namespace, where it has none of its own.
     pub network_namespace: Option<PathBuf>,
+    /// What it has in common with others.
+    pub shared: Shared,
+    /// Numbers of the groups of its processes, beside their own.
+    pub groups: Vec<u32>,
+    /// Numbers of the disks whose use is limited.
+    pub disks: BTreeMap<PathBuf, (i64, i64)>,
     /// The devices that were asked for, as the host has them now.
     pub devices: Vec<DeviceNode>,
     /// Paths of `/sys` that exist only on some machines and tell too much.
     pub masked: Vec<String>,
     /// Rows and columns of the caller's terminal.
     pub terminal_size: Option<(u16, u16)>,
+}
+
+/// What a container has in common with others.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// Namespaces that are somebody else's, and where they are.
+    pub namespaces: Vec<(oci::LinuxNamespaceType, PathBuf)>,
+    /// What is seen at `/dev/shm` instead of memory of its own.
+    pub memory: Option<PathBuf>,
 }
 
 /// One file of `/etc` that the engine writes.
@@ -76,17 +91,24 @@ pub fn runtime_spec(process: &Process, spec: &ContainerSpec, around: &Surroundin
     let mut builder = oci::SpecBuilder::default()
         .version("1.2.1")
         .root(root.map_err(bug)?)
-        .hostname(around.hostname.clone())
         .mounts(mounts::mounts(spec, around)?)
         .process(oci_process(process, spec, around)?)
         .linux(linux(spec, around)?);
+    if !spec.host_uts {
+        builder = builder.hostname(around.hostname.clone());
+    }
     if let Some(domain) = &spec.domainname {
         builder = builder.domainname(domain.clone());
     }
     if !spec.annotations.is_empty() {
         builder = builder.annotations(spec.annotations.clone().into_iter().collect::<HashMap<_, _>>());
     }
-    builder.build().map_err(bug)
+    let mut built = builder.build().map_err(bug)?;
+    if spec.host_uts {
+        // The library has a name of its own, which would become the host's.
+        built.set_hostname(None);
+    }
+    Ok(built)
 }
 
 /// A builder complains only about a field that we forgot.
@@ -96,8 +118,7 @@ pub(crate) fn bug(error: oci_spec::OciSpecError) -> Error {
 
 fn oci_process(process: &Process, spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Process> {
     let cwd = if process.working_dir.is_empty() { "/" } else { &process.working_dir };
-    let groups = spec.groups.iter().filter_map(|group| group.parse().ok()).collect::<Vec<u32>>();
-    let user = oci::UserBuilder::default().uid(0u32).gid(0u32).additional_gids(groups);
+    let user = oci::UserBuilder::default().uid(0u32).gid(0u32).additional_gids(around.groups.clone());
     let mut builder = oci::ProcessBuilder::default()
         .terminal(spec.tty)
         .user(user.build().map_err(bug)?)
@@ -184,13 +205,15 @@ fn linux(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Linux> {
         .devices(resources::nodes(around)?)
         .sysctl(sysctls(spec));
     if !spec.privileged && !spec.unmask {
-        let masked = MASKED_PATHS.iter().map(|path| (*path).to_owned()).chain(around.masked.clone());
+        let kept = |path: &String| !spec.unmasked.contains(path);
+        let own = MASKED_PATHS.iter().map(|path| (*path).to_owned()).chain(around.masked.clone());
+        let read_only = READONLY_PATHS.map(str::to_owned).into_iter().filter(kept);
         builder = builder
-            .masked_paths(masked.collect::<Vec<_>>())
-            .readonly_paths(READONLY_PATHS.map(str::to_owned).to_vec());
+            .masked_paths(own.filter(kept).chain(spec.mask.clone()).collect::<Vec<_>>())
+            .readonly_paths(read_only.collect::<Vec<_>>());
     } else {
         // The library's own defaults would hide some.
-        builder = builder.masked_paths(Vec::new()).readonly_paths(Vec::new());
+        builder = builder.masked_paths(spec.mask.clone()).readonly_paths(Vec::new());
     }
     if let (false, Seccomp::Profile(json)) = (spec.privileged, &spec.seccomp) {
         let capabilities = effective_capabilities(false, &spec.cap_add, &spec.cap_drop);
@@ -201,16 +224,25 @@ fn linux(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Linux> {
 
 fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::LinuxNamespace>> {
     use oci::LinuxNamespaceType as Type;
-    let mut types = vec![Type::Mount, Type::Uts, Type::Pid, Type::Ipc, Type::Cgroup];
-    if spec.network.is_own() {
-        types.push(Type::Network);
-    }
-    let new = types.into_iter().map(|typ| oci::LinuxNamespaceBuilder::default().typ(typ).build());
-    let joined = around
-        .network_namespace
-        .iter()
-        .map(|path| oci::LinuxNamespaceBuilder::default().typ(Type::Network).path(path).build());
-    new.chain(joined).map(|namespace| namespace.map_err(bug)).collect()
+    let own = [
+        (Type::Mount, true),
+        (Type::Uts, !spec.host_uts),
+        (Type::Pid, spec.pid == PidMode::Private),
+        (Type::Ipc, !matches!(spec.ipc, IpcMode::Host | IpcMode::Container(_))),
+        (Type::Cgroup, !spec.host_cgroups),
+        (Type::Network, spec.network.is_own()),
+    ];
+    let own = own.into_iter().filter(|(_, is_own)| *is_own).map(|(typ, _)| (typ, None));
+    let shared = around.shared.namespaces.iter().map(|(typ, path)| (*typ, Some(path)));
+    let network = around.network_namespace.iter().map(|path| (Type::Network, Some(path)));
+    let built = |(typ, path): (Type, Option<&PathBuf>)| {
+        let mut builder = oci::LinuxNamespaceBuilder::default().typ(typ);
+        if let Some(path) = path {
+            builder = builder.path(path.clone());
+        }
+        builder.build().map_err(bug)
+    };
+    own.chain(shared).chain(network).map(built).collect()
 }
 
 /// In a network of its own a container may listen on any port and use ping without being root.

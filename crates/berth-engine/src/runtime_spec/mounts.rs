@@ -4,13 +4,10 @@
 //! from the shallow to the deep.
 
 use super::{Surroundings, bug};
-use crate::spec::{Below, Bind, ContainerSpec, Mount, Propagation, Tmpfs, Volume};
+use crate::spec::{Below, Bind, ContainerSpec, IpcMode, Mount, Propagation, Tmpfs, Volume};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 use std::path::Path;
-
-/// What `/dev/shm` has when nobody says.
-pub(crate) const SHM_SIZE: u64 = 64 * 1024 * 1024;
 
 pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Mount>> {
     let hidden = |target: &Path| {
@@ -20,7 +17,7 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
         around.mounts.iter().any(own)
     };
     let mut mounts = Vec::new();
-    for own in own_mounts(spec)? {
+    for own in own_mounts(spec, around)? {
         if !hidden(own.destination()) {
             mounts.push(own);
         }
@@ -36,10 +33,11 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
     Ok(mounts)
 }
 
-fn own_mounts(spec: &ContainerSpec) -> Result<Vec<oci::Mount>> {
-    let shm = format!("size={}", spec.shm_size.filter(|size| *size > 0).unwrap_or(SHM_SIZE));
+fn own_mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Mount>> {
+    let shm = format!("size={}", spec.shm_bytes());
     let access = if spec.privileged { "rw" } else { "ro" };
-    [
+    let groups = if spec.privileged || spec.writable_cgroups { "rw" } else { "ro" };
+    let mut mounts = [
         ("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"][..]),
         ("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         (
@@ -49,7 +47,7 @@ fn own_mounts(spec: &ContainerSpec) -> Result<Vec<oci::Mount>> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         ("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
-        ("cgroup", "cgroup", "/sys/fs/cgroup", &[access, "nosuid", "noexec", "nodev"]),
+        ("cgroup", "cgroup", "/sys/fs/cgroup", &[groups, "nosuid", "noexec", "nodev"]),
         ("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
         ("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
     ]
@@ -58,8 +56,25 @@ fn own_mounts(spec: &ContainerSpec) -> Result<Vec<oci::Mount>> {
         let options = options.iter().filter(|option| **option != "rw").map(|option| (*option).to_owned());
         built(typ, Path::new(source), Path::new(target), options.collect())
     })
-    .collect()
+    .collect::<Result<Vec<_>>>()?;
+    if around.shared.memory.is_some() || spec.ipc == IpcMode::None {
+        mounts.retain(|mount| mount.destination() != Path::new(SHM));
+    }
+    if spec.ipc == IpcMode::Host {
+        mounts.retain(|mount| mount.destination() != Path::new(MQUEUE));
+    }
+    let bind = |source: &Path, target: &str| {
+        built("bind", source, Path::new(target), ["rbind", "rprivate"].map(str::to_owned).to_vec())
+    };
+    mounts.extend(around.shared.memory.as_deref().map(|memory| bind(memory, SHM)).transpose()?);
+    if spec.ipc == IpcMode::Host && Path::new(MQUEUE).is_dir() {
+        mounts.push(bind(Path::new(MQUEUE), MQUEUE)?);
+    }
+    Ok(mounts)
 }
+
+const SHM: &str = "/dev/shm";
+const MQUEUE: &str = "/dev/mqueue";
 
 fn mount(mount: &Mount, around: &Surroundings) -> Result<oci::Mount> {
     match mount {

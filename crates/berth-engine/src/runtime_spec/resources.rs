@@ -1,8 +1,8 @@
 //! Limits and devices of a container, as the specification writes them.
 
 use super::{DeviceNode, Surroundings, bug};
-use crate::spec::{ContainerSpec, NANO};
-use berth_oci::Result;
+use crate::spec::{BlockIo, ContainerSpec, DeviceRule, NANO, Rate};
+use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 
 /// Microseconds: docker counts a processor's share in tenths of a second.
@@ -11,7 +11,12 @@ const PERIOD: u64 = 100_000;
 pub(super) fn resources(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::LinuxResources> {
     let limits = &spec.resources;
     let mut builder = oci::LinuxResourcesBuilder::default().devices(rules(spec, around)?);
-    if limits.memory.is_some() || limits.memory_reservation.is_some() {
+    let io = &limits.block_io;
+    if io.is_limited() {
+        builder = builder.block_io(block_io(io, around)?);
+    }
+    let swap = limits.memory_swappiness.is_some() || limits.oom_kill_disable;
+    if limits.memory.is_some() || limits.memory_reservation.is_some() || swap {
         builder = builder.memory(memory(spec)?);
     }
     if let Some(cpu) = cpu(spec)? {
@@ -35,6 +40,40 @@ fn memory(spec: &ContainerSpec) -> Result<oci::LinuxMemory> {
     }
     if let Some(reservation) = limits.memory_reservation {
         builder = builder.reservation(signed(reservation));
+    }
+    if let Some(swappiness) = limits.memory_swappiness {
+        builder = builder.swappiness(swappiness);
+    }
+    if limits.oom_kill_disable {
+        builder = builder.disable_oom_killer(true);
+    }
+    builder.build().map_err(bug)
+}
+
+fn block_io(io: &BlockIo, around: &Surroundings) -> Result<oci::LinuxBlockIo> {
+    let numbers = |rate: &Rate| {
+        let found = around.disks.get(&rate.path).copied();
+        found.ok_or_else(|| Error::internal(format!("`{}` has no number", rate.path.display())))
+    };
+    let throttle = |rate: &Rate| {
+        let (major, minor) = numbers(rate)?;
+        let builder = oci::LinuxThrottleDeviceBuilder::default().major(major).minor(minor).rate(rate.rate);
+        builder.build().map_err(bug)
+    };
+    let throttles = |rates: &[Rate]| rates.iter().map(throttle).collect::<Result<Vec<_>>>();
+    let weight = |rate: &Rate| {
+        let (major, minor) = numbers(rate)?;
+        let weight = u16::try_from(rate.rate).unwrap_or(u16::MAX);
+        oci::LinuxWeightDeviceBuilder::default().major(major).minor(minor).weight(weight).build().map_err(bug)
+    };
+    let mut builder = oci::LinuxBlockIoBuilder::default()
+        .weight_device(io.weight_devices.iter().map(weight).collect::<Result<Vec<_>>>()?)
+        .throttle_read_bps_device(throttles(&io.read_bps)?)
+        .throttle_write_bps_device(throttles(&io.write_bps)?)
+        .throttle_read_iops_device(throttles(&io.read_iops)?)
+        .throttle_write_iops_device(throttles(&io.write_iops)?);
+    if let Some(weight) = io.weight {
+        builder = builder.weight(weight);
     }
     builder.build().map_err(bug)
 }
@@ -78,7 +117,19 @@ fn rules(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::LinuxDe
             oci::LinuxDeviceCgroupBuilder::default().allow(true).access("rwm").build().map_err(bug)?;
         return Ok(vec![everything]);
     }
-    around.devices.iter().map(rule).collect()
+    let asked = spec.device_rules.iter().map(asked_rule);
+    around.devices.iter().map(rule).chain(asked).collect()
+}
+
+fn asked_rule(rule: &DeviceRule) -> Result<oci::LinuxDeviceCgroup> {
+    let kind = match rule.kind {
+        'b' => oci::LinuxDeviceType::B,
+        'c' => oci::LinuxDeviceType::C,
+        _ => oci::LinuxDeviceType::A,
+    };
+    let builder = oci::LinuxDeviceCgroupBuilder::default().allow(true).typ(kind).access(rule.access.clone());
+    // The specification has -1 for any.
+    builder.major(rule.major.unwrap_or(-1)).minor(rule.minor.unwrap_or(-1)).build().map_err(bug)
 }
 
 fn rule(device: &DeviceNode) -> Result<oci::LinuxDeviceCgroup> {

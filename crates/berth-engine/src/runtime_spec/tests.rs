@@ -65,7 +65,8 @@ fn the_process() {
     );
     check(ContainerSpec { oom_score_adj: 500, ..base() }, "/process/oomScoreAdj", json!(500));
     check(ContainerSpec { no_new_privileges: true, ..base() }, "/process/noNewPrivileges", json!(true));
-    check(ContainerSpec { groups: vec!["27".into()], ..base() }, "/process/user/additionalGids", json!([27]));
+    let grouped = Surroundings { groups: vec![27], ..around() };
+    assert_eq!(json(&base(), &grouped).pointer("/process/user/additionalGids"), Some(&json!([27])));
     check(
         ContainerSpec { ulimits: vec!["nofile=10:-1".parse().unwrap()], ..base() },
         "/process/rlimits",
@@ -265,4 +266,86 @@ fn what_is_hidden_and_shared() {
         json!("SCMP_ACT_ALLOW"),
     );
     check(ContainerSpec { seccomp: profile, privileged: true, ..base() }, "/linux/seccomp", Value::Null);
+}
+
+#[test]
+fn what_is_shared() {
+    let types = |spec: &ContainerSpec, around: &Surroundings| {
+        let whole = json(spec, around);
+        let list = whole.pointer("/linux/namespaces").unwrap().as_array().unwrap().clone();
+        let text = |n: &Value| {
+            let path = n.get("path").and_then(Value::as_str).map_or(String::new(), |path| format!("={path}"));
+            format!("{}{path}", n["type"].as_str().unwrap())
+        };
+        list.iter().map(text).collect::<Vec<_>>().join(" ")
+    };
+    let pid = |text: &str| ContainerSpec { pid: text.parse().unwrap(), ..base() };
+    let ipc = |text: &str| ContainerSpec { ipc: text.parse().unwrap(), ..base() };
+    let joined = |typ, path: &str| Surroundings {
+        shared: Shared { namespaces: vec![(typ, path.into())], memory: Some("/run/x/shm".into()) },
+        ..around()
+    };
+    for (spec, around, expected) in [
+        (base(), around(), "mount uts pid ipc cgroup network"),
+        (pid("host"), around(), "mount uts ipc cgroup network"),
+        (
+            pid("container:x"),
+            joined(oci::LinuxNamespaceType::Pid, "/proc/7/ns/pid"),
+            "mount uts ipc cgroup network pid=/proc/7/ns/pid",
+        ),
+        (ipc("host"), around(), "mount uts pid cgroup network"),
+        (ipc("shareable"), around(), "mount uts pid ipc cgroup network"),
+        (ContainerSpec { host_uts: true, ..base() }, around(), "mount pid ipc cgroup network"),
+        (ContainerSpec { host_cgroups: true, ..base() }, around(), "mount uts pid ipc network"),
+    ] {
+        assert_eq!(types(&spec, &around), expected);
+    }
+    check(ContainerSpec { host_uts: true, ..base() }, "/hostname", Value::Null);
+    assert_eq!(mount_at(&ipc("none"), "/dev/shm"), Value::Null);
+    let whole = json(&ipc("shareable"), &joined(oci::LinuxNamespaceType::Ipc, "/x"));
+    let shm = whole["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/dev/shm").unwrap();
+    assert_eq!((&shm["type"], &shm["source"]), (&json!("bind"), &json!("/run/x/shm")));
+}
+
+#[test]
+fn disks_masks_and_rules() {
+    let rate = |text: &str| crate::spec::parse_bps(text).unwrap();
+    let io = crate::spec::BlockIo {
+        weight: Some(300),
+        read_bps: vec![rate("/dev/vda:1mb")],
+        ..crate::spec::BlockIo::default()
+    };
+    let resources = crate::spec::Resources {
+        block_io: io,
+        memory_swappiness: Some(7),
+        oom_kill_disable: true,
+        ..crate::spec::Resources::default()
+    };
+    let spec = ContainerSpec {
+        resources,
+        device_rules: vec!["c 188:* rw".parse().unwrap()],
+        mask: vec!["/proc/cpuinfo".to_owned()],
+        unmasked: vec!["/proc/acpi".to_owned(), "/proc/bus".to_owned()],
+        writable_cgroups: true,
+        ..base()
+    };
+    let around = Surroundings { disks: [("/dev/vda".into(), (254, 0))].into(), ..around() };
+    let whole = json(&spec, &around);
+    let at = |pointer: &str| whole.pointer(pointer).cloned().unwrap_or(Value::Null);
+    assert_eq!(at("/linux/resources/blockIO/weight"), json!(300));
+    assert_eq!(
+        at("/linux/resources/blockIO/throttleReadBpsDevice"),
+        json!([{"major": 254, "minor": 0, "rate": 1_048_576}])
+    );
+    assert_eq!(at("/linux/resources/memory/swappiness"), json!(7));
+    assert_eq!(at("/linux/resources/memory/disableOOMKiller"), json!(true));
+    let rule = json!({"allow": true, "type": "c", "major": 188, "minor": -1, "access": "rw"});
+    assert_eq!(at("/linux/resources/devices/0"), rule);
+    let paths = |pointer: &str| at(pointer).as_array().unwrap().clone();
+    assert!(paths("/linux/maskedPaths").contains(&json!("/proc/cpuinfo")));
+    assert!(!paths("/linux/maskedPaths").contains(&json!("/proc/acpi")));
+    assert!(!paths("/linux/readonlyPaths").contains(&json!("/proc/bus")));
+    let writable = ContainerSpec { writable_cgroups: true, ..base() };
+    assert_eq!(mount_at(&writable, "/sys/fs/cgroup")["options"], json!(["nosuid", "noexec", "nodev"]));
+    assert_eq!(mount_at(&base(), "/sys/fs/cgroup")["options"], json!(["ro", "nosuid", "noexec", "nodev"]));
 }

@@ -5,12 +5,16 @@
 //! Invariant: every part is well formed; text is parsed on the way in and never again.
 
 mod attachment;
+mod blkio;
+mod csv;
+mod device;
 mod env;
 mod health;
 mod label;
 mod log;
 mod mount;
 mod name;
+mod namespaces;
 mod network;
 mod resources;
 mod restart;
@@ -19,6 +23,10 @@ mod signal;
 mod size;
 
 pub use attachment::{Attachment, Link, NetworkFlag, NetworkFlags, parse_ipv4, parse_ipv6};
+pub use blkio::{BlockIo, Rate, parse_bps, parse_iops, parse_weight_device};
+pub(crate) use csv::csv;
+pub use device::{CdiName, Device, DeviceFlag, DeviceRule, GpuRequest};
+pub(crate) use device::{is_cdi_device, is_cdi_kind};
 pub use env::{EnvVar, parse_env_file};
 pub use health::{HealthSpec, health_command};
 pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
@@ -29,13 +37,14 @@ pub use mount::{
     parse_tmpfs, parse_volume, volume_name,
 };
 pub use name::ContainerName;
+pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_uts};
 pub use network::{
     Dns, ExposedPort, ExtraHost, NetworkMode, parse_dns_search, parse_dns_server, parse_expose,
     parse_hostname,
 };
 pub use resources::{Resources, Ulimit};
 pub use restart::RestartPolicy;
-pub use security::{CAPABILITIES, Capability, Device, Seccomp, SecurityOption, effective_capabilities};
+pub use security::{CAPABILITIES, Capability, Seccomp, SecurityOption, effective_capabilities};
 pub use signal::Signal;
 pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
 
@@ -130,8 +139,30 @@ pub struct ContainerSpec {
     pub seccomp: Seccomp,
     /// Whether `/proc` and `/sys` are unmasked.
     pub unmask: bool,
+    /// Paths hidden beside docker's own.
+    pub mask: Vec<String>,
+    /// Paths of docker's own that are neither hidden nor read-only.
+    pub unmasked: Vec<String>,
+    /// Whether it may make control groups below its own.
+    pub writable_cgroups: bool,
     /// Devices of the host.
     pub devices: Vec<Device>,
+    /// Devices that CDI specifications describe.
+    pub cdi_devices: Vec<CdiName>,
+    /// GPUs.
+    pub gpus: Vec<GpuRequest>,
+    /// Devices that may be used if they are there.
+    pub device_rules: Vec<DeviceRule>,
+    /// Who shares its memory.
+    pub ipc: IpcMode,
+    /// Whose processes it sees.
+    pub pid: PidMode,
+    /// Whether it has the host's name.
+    pub host_uts: bool,
+    /// Whether it sees the host's control groups.
+    pub host_cgroups: bool,
+    /// Below which control group it is put, instead of berth's own.
+    pub cgroup_parent: Option<String>,
     /// Values under `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
     /// Where output is kept.
@@ -177,6 +208,9 @@ impl ContainerSpec {
                 self.oom_score_adj
             )));
         }
+        if self.host_uts && self.hostname.is_some() {
+            return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+        }
         if self.auto_remove && self.restart != RestartPolicy::No {
             return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
         }
@@ -198,6 +232,13 @@ impl ContainerSpec {
             }
             _ => self.attachments.clone(),
         }
+    }
+
+    /// Bytes of `/dev/shm`.
+    #[must_use]
+    pub fn shm_bytes(&self) -> u64 {
+        const USUAL: u64 = 64 << 20;
+        self.shm_size.filter(|size| *size > 0).unwrap_or(USUAL)
     }
 
     fn check_host_network(&self) -> Result<()> {
@@ -257,6 +298,10 @@ mod tests {
             ),
             (ContainerSpec { mounts: vec![bind("/x"), bind("/x/")], ..base() }, "Duplicate mount point: /x"),
             (
+                ContainerSpec { host_uts: true, hostname: Some("x".into()), ..base() },
+                "conflicting options: hostname and the UTS mode",
+            ),
+            (
                 ContainerSpec { oom_score_adj: 1001, ..base() },
                 "Invalid value 1001, range for oom score adj is [-1000, 1000]",
             ),
@@ -284,6 +329,11 @@ mod tests {
                 .map(|text| parse_mount(text).unwrap().resolve(Path::new("/")).unwrap())
                 .into(),
             volumes: ["/v".into()].into(),
+            cdi_devices: vec!["vendor.com/class=x".parse().unwrap()],
+            gpus: vec!["all".parse().unwrap()],
+            device_rules: vec!["c 1:* rw".parse().unwrap()],
+            ipc: "container:web".parse().unwrap(),
+            pid: "host".parse().unwrap(),
             volumes_from: vec!["web:ro".parse().unwrap()],
             expose: parse_expose("80-81/udp").unwrap().into_iter().collect(),
             ports: PortMapping::parse("127.0.0.1:8080:80").unwrap(),

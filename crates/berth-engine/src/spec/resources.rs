@@ -2,6 +2,7 @@
 //!
 //! Invariant: what [`Resources::checked`] returns is consistent and within what this machine has.
 
+use super::blkio::BlockIo;
 use super::size::NANO;
 use berth_oci::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,12 @@ pub struct Resources {
     pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// How readily its memory is swapped out, 0 to 100.
+    pub memory_swappiness: Option<u64>,
+    /// Whether it waits instead of being killed when its memory is out.
+    pub oom_kill_disable: bool,
+    /// Disks.
+    pub block_io: BlockIo,
 }
 
 impl Resources {
@@ -47,6 +54,7 @@ impl Resources {
         self.memory_swap = self.memory_swap.filter(|s| *s != 0);
         self.memory_reservation = self.memory_reservation.filter(|m| *m > 0);
         self.pids = self.pids.filter(|p| *p > 0);
+        self.block_io = self.block_io.checked()?;
         self.check_memory()?;
         self.check_processors(processors)?;
         if let (Some(memory), None) = (self.memory, self.memory_swap) {

@@ -1,4 +1,4 @@
-//! What a container's processes may do: capabilities, `--security-opt`, devices.
+//! What a container's processes may do: capabilities and `--security-opt`.
 //!
 //! Not here: files. A seccomp profile arrives as its text.
 
@@ -163,6 +163,12 @@ pub enum SecurityOption {
     SeccompFile(PathBuf),
     /// `/proc` and `/sys` unmasked and writable as the kernel has it.
     SystemPathsUnconfined,
+    /// These paths hidden, too.
+    Mask(Vec<String>),
+    /// These paths neither hidden nor read-only.
+    Unmask(Vec<String>),
+    /// The container's own control groups writable.
+    WritableCgroups(bool),
     /// No AppArmor or SELinux: which is what there is.
     Unlabelled,
 }
@@ -183,6 +189,11 @@ impl FromStr for SecurityOption {
             ("seccomp", "builtin") => Ok(Self::SeccompBuiltin),
             ("seccomp", file) if !file.is_empty() => Ok(Self::SeccompFile(file.into())),
             ("systempaths", "unconfined") => Ok(Self::SystemPathsUnconfined),
+            ("mask", list) => Ok(Self::Mask(paths(list).ok_or_else(invalid)?)),
+            ("unmask", "ALL" | "all") => Ok(Self::SystemPathsUnconfined),
+            ("unmask", list) => Ok(Self::Unmask(paths(list).ok_or_else(invalid)?)),
+            ("writable-cgroups", "true") => Ok(Self::WritableCgroups(true)),
+            ("writable-cgroups", "false") => Ok(Self::WritableCgroups(false)),
             ("apparmor", "unconfined") | ("label", "disable") => Ok(Self::Unlabelled),
             ("apparmor" | "label", _) => {
                 Err(Error::unsupported(format!("--security-opt {text} is not supported"))
@@ -193,49 +204,10 @@ impl FromStr for SecurityOption {
     }
 }
 
-/// A device of the host, to be made in the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// On the host.
-    pub source: PathBuf,
-    /// In the container.
-    pub target: PathBuf,
-    /// `r`ead, `w`rite, `m`ake.
-    pub access: String,
-}
-
-impl FromStr for Device {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (source, target, access) = match parts[..] {
-            [source] => (source, source, "rwm"),
-            [source, second] if is_access(second) => (source, source, second),
-            [source, target] => (source, target, "rwm"),
-            [source, target, access] => (source, target, access),
-            _ => return Err(Error::invalid(format!("bad format for path: {text}"))),
-        };
-        if source.contains('=') && !source.starts_with('/') {
-            return Err(Error::unsupported(format!(
-                "device `{text}` is a CDI name, which is not supported yet"
-            ))
-            .hint("name the device's file: --device /dev/…"));
-        }
-        if let Some(relative) = [source, target].iter().find(|path| !path.starts_with('/')) {
-            return Err(Error::invalid(format!("{relative} is not an absolute path")));
-        }
-        match is_access(access) {
-            true => Ok(Self { source: source.into(), target: target.into(), access: access.to_owned() }),
-            false => Err(Error::invalid(format!("bad mode specified: {access}"))),
-        }
-    }
-}
-
-/// Some of `r`, `w` and `m`, each once.
-fn is_access(text: &str) -> bool {
-    let once = |letter: char| text.matches(letter).count() <= 1;
-    !text.is_empty() && text.chars().all(|c| "rwm".contains(c)) && ['r', 'w', 'm'].into_iter().all(once)
+/// Absolute paths with colons between them.
+fn paths(list: &str) -> Option<Vec<String>> {
+    let paths: Vec<String> = list.split(':').map(str::to_owned).collect();
+    paths.iter().all(|path| path.starts_with('/')).then_some(paths)
 }
 
 #[cfg(test)]
@@ -276,30 +248,18 @@ mod tests {
             ("seccomp:/p.json", "SeccompFile(\"/p.json\")"),
             ("systempaths=unconfined", "SystemPathsUnconfined"),
             ("label:disable", "Unlabelled"),
+            ("mask=/a:/b", "Mask([\"/a\", \"/b\"])"),
+            ("mask=a", "Invalid --security-opt: \"mask=a\""),
+            ("unmask=/proc/acpi", "Unmask([\"/proc/acpi\"])"),
+            ("unmask=ALL", "SystemPathsUnconfined"),
+            ("writable-cgroups=true", "WritableCgroups(true)"),
+            ("writable-cgroups", "Invalid --security-opt: \"writable-cgroups\""),
             ("apparmor=docker-default", "--security-opt apparmor=docker-default is not supported"),
             ("nonsense", "Invalid --security-opt: \"nonsense\""),
             ("seccomp=", "Invalid --security-opt: \"seccomp=\""),
         ] {
             let got = text.parse::<SecurityOption>().map_or_else(|e| e.to_string(), |o| format!("{o:?}"));
             assert_eq!(got, expected);
-        }
-    }
-
-    #[test]
-    fn devices() {
-        for (text, expected) in [
-            ("/dev/fuse", "/dev/fuse /dev/fuse rwm"),
-            ("/dev/fuse:/dev/x", "/dev/fuse /dev/x rwm"),
-            ("/dev/fuse:rw", "/dev/fuse /dev/fuse rw"),
-            ("/dev/fuse:/dev/x:r", "/dev/fuse /dev/x r"),
-            ("/dev/fuse:/dev/x:rr", "bad mode specified: rr"),
-            ("/dev/fuse:/dev/x:q", "bad mode specified: q"),
-            ("dev/fuse", "dev/fuse is not an absolute path"),
-            ("a:b:c:d", "bad format for path: a:b:c:d"),
-            ("nvidia.com/gpu=0", "device `nvidia.com/gpu=0` is a CDI name, which is not supported yet"),
-        ] {
-            let show = |d: Device| format!("{} {} {}", d.source.display(), d.target.display(), d.access);
-            assert_eq!(text.parse::<Device>().map_or_else(|e| e.to_string(), show), expected);
         }
     }
 }

@@ -49,6 +49,11 @@ impl Context {
             },
             platform: platform.unwrap_or_else(Platform::host),
             executable: PathBuf::from("/proc/self/exe"),
+            cdi_directories: settings
+                .file
+                .cdi_spec_dirs
+                .clone()
+                .unwrap_or_else(|| ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).into()),
             usual: settings.is_usual(),
             publish_at: settings.file.publish_address.filter(|ip| !ip.is_unspecified()),
         })

@@ -10,6 +10,7 @@ mod oci;
 mod readme;
 mod registries;
 mod resume;
+mod sharing;
 mod support;
 mod volumes;
 mod words;

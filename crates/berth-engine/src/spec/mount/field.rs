@@ -1,6 +1,7 @@
 //! `--mount`, as docker reads it: fields with commas between them.
 
 use super::{Below, Bind, Flag, Mount, Propagation, Tmpfs, Volume, clean, clean_target, config, volume_name};
+use crate::spec::csv;
 use crate::spec::size::parse_ram;
 use berth_oci::{Error, Result};
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ pub struct MountFlag(Fields);
 /// A field is unknown, missing or wrong for its type.
 pub fn parse_mount(text: &str) -> Result<MountFlag> {
     let mut fields = Fields::default();
-    for field in split(text)? {
+    for field in csv(text)? {
         fields.read(field.trim())?;
     }
     fields.check()?;
@@ -31,32 +32,6 @@ impl MountFlag {
     /// A path or a name is not one, or the type is unknown.
     pub fn resolve(&self, directory: &Path) -> Result<Mount> {
         self.0.clone().into_mount(directory)
-    }
-}
-
-/// One line of CSV: a field in quotes may have commas.
-fn split(text: &str) -> Result<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        let field = fields.last_mut().expect("there is always one");
-        match (c, quoted) {
-            ('"', false) if field.is_empty() => quoted = true,
-            ('"', true) if characters.peek() == Some(&'"') => field.extend(characters.next()),
-            ('"', true) => quoted = false,
-            ('"', false) => {
-                return Err(Error::invalid(format!("`{text}` has a quote inside a field"))
-                    .hint("the whole field is to be in quotes: \"volume-opt=o=a,b\""));
-            }
-            (',', false) => fields.push(String::new()),
-            (c, _) => field.push(c),
-        }
-    }
-    match (quoted, text.is_empty()) {
-        (true, _) => Err(Error::invalid(format!("`{text}` has a quote that does not end"))),
-        (_, true) => Err(Error::invalid("EOF").hint("for example type=volume,source=NAME,target=/data")),
-        _ => Ok(fields),
     }
 }
 

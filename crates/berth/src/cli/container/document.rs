@@ -9,7 +9,7 @@ use berth_engine::Engine;
 use berth_engine::container::{Container, word};
 use berth_engine::network::is_builtin;
 use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
-use berth_engine::spec::{Attachment, ContainerSpec, Flag, Mount, NetworkMode, Seccomp};
+use berth_engine::spec::{Attachment, ContainerSpec, Flag, GpuRequest, Mount, NetworkMode, Rate, Seccomp};
 use berth_oci::{Kind, Result};
 use berth_runtime::net::{Address, DEFAULT, Joined, PortMapping};
 use berth_runtime::{Health, Probe, Status};
@@ -118,24 +118,24 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "ConsoleSize": [0, 0],
         "CapAdd": texts(&mut spec.cap_add.iter().cloned().map(String::from)),
         "CapDrop": texts(&mut spec.cap_drop.iter().cloned().map(String::from)),
-        "CgroupnsMode": "private",
+        "CgroupnsMode": if spec.host_cgroups { "host" } else { "private" },
         "Dns": spec.dns.servers,
         "DnsOptions": spec.dns.options,
         "DnsSearch": spec.dns.search,
         "ExtraHosts": texts(&mut spec.extra_hosts.iter().map(ToString::to_string)),
         "GroupAdd": list(&spec.groups),
-        "IpcMode": "private",
+        "IpcMode": spec.ipc.to_string(),
         "Cgroup": "",
         "Links": null,
         "OomScoreAdj": spec.oom_score_adj,
-        "PidMode": "",
+        "PidMode": spec.pid.to_string(),
         "Privileged": spec.privileged,
         "PublishAllPorts": spec.publish_all,
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": list(&security_options(spec)),
-        "UTSMode": "",
+        "UTSMode": if spec.host_uts { "host" } else { "" },
         "UsernsMode": "",
-        "ShmSize": spec.shm_size.filter(|size| *size > 0).unwrap_or(64 << 20),
+        "ShmSize": spec.shm_bytes(),
         "Runtime": "berth",
         "Isolation": "",
     });
@@ -143,13 +143,13 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "CpuShares": resources.cpu_shares.unwrap_or_default(),
         "Memory": resources.memory.unwrap_or_default(),
         "NanoCpus": resources.nano_cpus.unwrap_or_default(),
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        "CgroupParent": spec.cgroup_parent.as_deref().unwrap_or_default(),
+        "BlkioWeight": resources.block_io.weight.unwrap_or_default(),
+        "BlkioWeightDevice": rates(&resources.block_io.weight_devices, "Weight"),
+        "BlkioDeviceReadBps": rates(&resources.block_io.read_bps, "Rate"),
+        "BlkioDeviceWriteBps": rates(&resources.block_io.write_bps, "Rate"),
+        "BlkioDeviceReadIOps": rates(&resources.block_io.read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": rates(&resources.block_io.write_iops, "Rate"),
         "CpuPeriod": resources.cpu_period.unwrap_or_default(),
         "CpuQuota": resources.cpu_quota.unwrap_or_default(),
         "CpuRealtimePeriod": 0,
@@ -159,12 +159,12 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "Devices": spec.devices.iter().map(|device| json!({
             "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
-        "DeviceCgroupRules": null,
-        "DeviceRequests": null,
+        "DeviceCgroupRules": texts(&mut spec.device_rules.iter().map(ToString::to_string)),
+        "DeviceRequests": list(&device_requests(spec)),
         "MemoryReservation": resources.memory_reservation.unwrap_or_default(),
         "MemorySwap": resources.memory_swap.unwrap_or_default(),
-        "MemorySwappiness": null,
-        "OomKillDisable": false,
+        "MemorySwappiness": resources.memory_swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
         "PidsLimit": resources.pids,
         "Ulimits": spec.ulimits.iter().map(|limit| json!({
             "Name": limit.name, "Hard": limit.hard, "Soft": limit.soft,
@@ -203,6 +203,29 @@ fn optional_host_config(spec: &ContainerSpec) -> Value {
         fields.insert("Annotations".to_owned(), json!(spec.annotations));
     }
     Value::Object(fields)
+}
+
+fn rates(rates: &[Rate], what: &str) -> Vec<Value> {
+    rates.iter().map(|rate| json!({"Path": rate.path, what: rate.rate})).collect()
+}
+
+/// GPUs first, then what CDI knows by name.
+fn device_requests(spec: &ContainerSpec) -> Vec<Value> {
+    let gpu = |gpu: &GpuRequest| {
+        let capabilities = ["gpu".to_owned()].into_iter().chain(gpu.capabilities.clone()).collect::<Vec<_>>();
+        json!({
+            "Driver": gpu.driver, "Count": gpu.count, "DeviceIDs": list(&gpu.devices),
+            "Capabilities": [capabilities], "Options": gpu.options,
+        })
+    };
+    let mut requests: Vec<Value> = spec.gpus.iter().map(gpu).collect();
+    if !spec.cdi_devices.is_empty() {
+        let names: Vec<String> = spec.cdi_devices.iter().map(ToString::to_string).collect();
+        requests.push(json!({
+            "Driver": "cdi", "Count": 0, "DeviceIDs": names, "Capabilities": null, "Options": null,
+        }));
+    }
+    requests
 }
 
 fn extend(document: &mut Value, more: Value) {

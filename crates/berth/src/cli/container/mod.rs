@@ -7,6 +7,7 @@ mod document;
 mod document_mounts;
 mod exec;
 mod inspect;
+mod isolation;
 mod kill;
 mod life;
 mod logs;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every flag here does its work; what docker has and we have not is unknown, or refused by name.
 
+use super::isolation::IsolationOptions;
 use super::life::LifeOptions;
 use super::read::{
     last_of_each, parse_platform, parse_pull, read_capabilities, read_env, read_exposed, read_labels,
@@ -9,9 +10,9 @@ use super::read::{
 };
 use crate::exit::{ClientSide, Failure};
 use berth_engine::spec::{
-    self, Attachment, ContainerName, ContainerSpec, Device, Dns, EnvVar, ExtraHost, Link, LogSpec, Mount,
-    MountFlag, NetworkFlag, NetworkFlags, NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams,
-    Ulimit, VolumeFlag, VolumesFrom,
+    self, Attachment, ContainerName, ContainerSpec, Dns, EnvVar, ExtraHost, Link, LogSpec, Mount, MountFlag,
+    NetworkFlag, NetworkFlags, NetworkMode, Resources, Seccomp, SecurityOption, Signal, Streams, Ulimit,
+    VolumeFlag, VolumesFrom,
 };
 use berth_oci::{Reference, Result};
 use berth_runtime::net::Mac;
@@ -59,9 +60,6 @@ pub(crate) struct ContainerOptions {
     /// MEMs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "string")]
     cpuset_mems: Option<String>,
-    /// Add a host device to the container
-    #[arg(long, value_name = "list")]
-    device: Vec<String>,
     /// Set custom DNS servers
     #[arg(long, value_name = "list", value_parser = spec::parse_dns_server)]
     dns: Vec<IpAddr>,
@@ -167,6 +165,8 @@ pub(crate) struct ContainerOptions {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     read_only: bool,
+    #[command(flatten)]
+    isolation: IsolationOptions,
     #[command(flatten)]
     life: LifeOptions,
     /// Automatically remove the container when it exits
@@ -328,6 +328,7 @@ impl ContainerOptions {
                 cpuset_cpus: self.cpuset_cpus,
                 cpuset_mems: self.cpuset_mems,
                 pids: self.pids_limit,
+                ..Resources::default()
             },
             oom_score_adj: self.oom_score_adj.unwrap_or_default(),
             ulimits: last_of_each(self.ulimit),
@@ -337,12 +338,15 @@ impl ContainerOptions {
             no_new_privileges: security.no_new_privileges,
             seccomp: security.seccomp,
             unmask: security.unmask,
-            devices: self.device.iter().map(|text| text.parse::<Device>()).collect::<Result<_>>().client()?,
+            mask: security.mask,
+            unmasked: security.unmasked,
+            writable_cgroups: security.writable_cgroups,
             sysctls: self.sysctl.into_iter().collect(),
             log: LogSpec::parse(self.log_driver.as_deref(), &self.log_opt)?,
             id_file: self.cidfile,
             ..ContainerSpec::default()
         };
+        self.isolation.read(&mut spec)?;
         self.life.read(self.rm, &mut spec)?;
         Ok(Read { spec, name, pull })
     }
@@ -399,6 +403,9 @@ impl ContainerOptions {
                     security.seccomp = Seccomp::Profile(read_profile(&path).client()?);
                 }
                 SecurityOption::SystemPathsUnconfined => security.unmask = true,
+                SecurityOption::Mask(paths) => security.mask.extend(paths),
+                SecurityOption::Unmask(paths) => security.unmasked.extend(paths),
+                SecurityOption::WritableCgroups(on) => security.writable_cgroups = on,
                 SecurityOption::Unlabelled => {}
             }
         }
@@ -411,4 +418,7 @@ struct Security {
     no_new_privileges: bool,
     seccomp: Seccomp,
     unmask: bool,
+    mask: Vec<String>,
+    unmasked: Vec<String>,
+    writable_cgroups: bool,
 }

@@ -3,7 +3,7 @@
 //! Not here: which flag is which. Invariant: what cannot be read is said in docker's words.
 
 use super::options::PullPolicy;
-use berth_engine::spec::{self, Capability, EnvVar, Ulimit};
+use berth_engine::spec::{self, Capability, CdiName, Device, DeviceFlag, EnvVar, Ulimit};
 use berth_oci::{Context as _, Error, Platform, Result};
 use berth_runtime::net::PortMapping;
 use std::collections::BTreeMap;
@@ -88,6 +88,29 @@ pub(super) fn read_exposed(texts: &[String]) -> Result<std::collections::BTreeSe
 pub(super) fn read_capabilities(field: &str, texts: &[String]) -> Result<Vec<Capability>> {
     let read = |text: &String| text.parse::<Capability>().context(|| format!("invalid {field}"));
     texts.iter().map(read).collect()
+}
+
+/// Device files, and names that CDI knows.
+pub(super) fn read_devices(texts: &[String]) -> Result<(Vec<Device>, Vec<CdiName>)> {
+    let (mut files, mut names) = (Vec::new(), Vec::new());
+    for text in texts {
+        match text.parse()? {
+            DeviceFlag::File(device) => files.push(device),
+            DeviceFlag::Cdi(name) => names.push(name),
+        }
+    }
+    Ok((files, names))
+}
+
+/// `strconv.ParseUint(text, 10, 16)`.
+pub(super) fn parse_uint16(text: &str) -> std::result::Result<u16, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.ParseUint: parsing \"{text}\": {why}")
+    })
 }
 
 /// The last word about a limit counts.

@@ -105,7 +105,11 @@ pub(super) fn create(context: &Context, read: Read, quiet: bool) -> Result<Creat
     }
     let request = CreateRequest { spec: read.spec, name: read.name };
     let created = match engine.create(request.clone()) {
-        Err(error) if error.kind() == Kind::NotFound && read.pull == PullPolicy::Missing => {
+        Err(error)
+            if error.kind() == Kind::NotFound
+                && read.pull == PullPolicy::Missing
+                && !engine.has_image(&request.spec)? =>
+        {
             // An id cannot be asked for anywhere.
             let Ok(reference) = request.spec.image.parse::<Reference>() else { return Err(error.into()) };
             terminal::complain(format!(

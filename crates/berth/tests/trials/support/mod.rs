@@ -4,12 +4,14 @@ mod image;
 mod layout;
 mod peers;
 mod registry;
+mod rig;
 mod sealed;
 
 pub(crate) use image::{Image, Random, busybox, busybox_tar, many_layers, many_layers_for};
 pub(crate) use layout::write_layout;
 pub(crate) use peers::{Peer, RealRegistry};
 pub(crate) use registry::Registry;
+pub(crate) use rig::rig;
 pub(crate) use sealed::{Outcome, Sealed};
 
 /// Says on stderr, for everybody to see, that a test could not do its work here.

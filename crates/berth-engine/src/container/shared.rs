@@ -1,0 +1,136 @@
+//! What a container shares with others or the host: namespaces, `/dev/shm`, and the groups of its own files.
+//!
+//! Invariant: the memory of a shareable container is mounted in its run directory as long as it may run, and taken
+//! off before that directory goes.
+
+use super::Container;
+use crate::engine::Engine;
+use crate::runtime_spec::Shared;
+use crate::spec::{ContainerSpec, IpcMode, PidMode};
+use berth_oci::{AtPath, Context, Error, Kind, Result};
+use oci_spec::runtime::LinuxNamespaceType as Namespace;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+impl Engine {
+    /// What a container that is about to start shares, with the processes that have it now.
+    ///
+    /// # Errors
+    /// The other container is not there, does not run, or does not share.
+    pub(super) fn shared_namespaces(&self, container: &Container) -> Result<Shared> {
+        let spec = &container.document.spec;
+        let mut shared = Shared::default();
+        if let PidMode::Container(name) = &spec.pid {
+            let donor = self.donor(name, "PID")?;
+            shared.namespaces.push((Namespace::Pid, namespace(donor.1, "pid")));
+        }
+        match &spec.ipc {
+            IpcMode::Private | IpcMode::None => {}
+            IpcMode::Host => shared.memory = Some("/dev/shm".into()),
+            IpcMode::Shareable => shared.memory = Some(self.mount_memory(container)?),
+            IpcMode::Container(name) => {
+                let (donor, pid) = self.donor(name, "IPC")?;
+                shared.memory = Some(match donor.document.spec.ipc {
+                    IpcMode::Shareable => memory(&self.run_dir(&donor.id)),
+                    IpcMode::Host => "/dev/shm".into(),
+                    _ => {
+                        return Err(Error::conflict(format!(
+                            "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                            donor.id
+                        )));
+                    }
+                });
+                shared.namespaces.push((Namespace::Ipc, namespace(pid, "ipc")));
+            }
+        }
+        Ok(shared)
+    }
+
+    /// The container that lends a namespace, and its first process.
+    fn donor(&self, name: &str, which: &str) -> Result<(Container, i32)> {
+        let donor = self.container(name)?;
+        let pid = donor.state.as_ref().filter(|_| donor.is_running()).and_then(|state| state.pid);
+        let pid = pid.ok_or_else(|| {
+            Error::conflict(format!(
+                "failed to join {which} namespace: container {} is not running",
+                donor.id
+            ))
+            .hint(format!("`berth start {name}` starts it"))
+        })?;
+        Ok((donor, pid))
+    }
+
+    /// Fresh memory for `/dev/shm` where other containers can find it.
+    fn mount_memory(&self, container: &Container) -> Result<PathBuf> {
+        let run_dir = self.run_dir(&container.id);
+        unmount_memory(&run_dir)?;
+        let place = memory(&run_dir);
+        fs::create_dir_all(&place).at(&place)?;
+        let data = format!("mode=1777,size={}", container.document.spec.shm_bytes());
+        let data = std::ffi::CString::new(data).expect("a number has no zero byte");
+        let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+        rustix::mount::mount("shm", &place, "tmpfs", flags, Some(data.as_c_str()))
+            .map_err(io::Error::from)
+            .context(|| format!("cannot mount memory on `{}`", place.display()))?;
+        Ok(place)
+    }
+
+    /// The numbers of the groups that were asked for; names are looked up in the container's own files.
+    pub(super) fn groups(&self, container: &Container) -> Result<Vec<u32>> {
+        let wanted = &container.document.spec.groups;
+        if wanted.iter().all(|group| group.parse::<u32>().is_ok()) {
+            return Ok(wanted.iter().filter_map(|group| group.parse().ok()).collect());
+        }
+        let root = self.open_root(container)?;
+        wanted
+            .iter()
+            .map(|group| Ok(berth_runtime::resolve_user(root.as_fd(), &format!("0:{group}"))?.gid))
+            .collect()
+    }
+}
+
+fn namespace(pid: i32, name: &str) -> PathBuf {
+    format!("/proc/{pid}/ns/{name}").into()
+}
+
+fn memory(run_dir: &Path) -> PathBuf {
+    run_dir.join("shm")
+}
+
+/// Takes the memory of a shareable container off, if it is there.
+pub(super) fn unmount_memory(run_dir: &Path) -> Result<()> {
+    let place = memory(run_dir);
+    match rustix::mount::unmount(&place, UnmountFlags::DETACH).map_err(io::Error::from) {
+        // Nothing is mounted, or nothing is there.
+        Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.at(&place),
+    }
+}
+
+/// What umount(2) says of a place where nothing is mounted.
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+
+/// Whether those that it names are there, said when it is made.
+pub(super) fn check_donors(engine: &Engine, spec: &ContainerSpec) -> Result<()> {
+    let named = [
+        match &spec.ipc {
+            IpcMode::Container(name) => Some(name),
+            _ => None,
+        },
+        match &spec.pid {
+            PidMode::Container(name) => Some(name),
+            _ => None,
+        },
+    ];
+    for name in named.into_iter().flatten() {
+        match engine.container(name) {
+            Err(error) if error.kind() == Kind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
