@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// What `run` and `create` take.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct LifeOptions {
     /// Command to run to check health
     #[arg(long, value_name = "string")]

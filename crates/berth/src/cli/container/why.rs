@@ -15,6 +15,7 @@ use serde_json::json;
 
 /// Say why a container is as it is, and what to do about it.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Print it as JSON
     #[arg(long, value_name = "string", value_parser = ["json"])]

@@ -13,6 +13,7 @@ use crate::exit::Outcome;
 
 /// Commands about networks.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Connect a container to a network
     Connect(connect::Args),

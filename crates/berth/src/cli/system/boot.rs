@@ -8,10 +8,12 @@ use berth_oci::{Error, Result};
 
 /// Start the containers whose restart policy says so: when the machine has started.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct StartArgs {}
 
 /// Stop all containers; those whose restart policy says so start again with the machine.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct StopArgs {}
 
 impl StartArgs {

@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 /// Get real time events.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Filter output based on conditions provided
     #[arg(short, long, value_name = "filter", value_parser = filters::parse)]
