@@ -6,7 +6,8 @@
 use super::entries::{flags, pairs, text};
 use super::target::{Target, append_new};
 use super::{BakeFile, Lookup, sanitized, yaml};
-use crate::dockerfile::Expander;
+use crate::dockerfile::{Expander, ram_bytes};
+use crate::ignore::clean;
 use berth_oci::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -103,13 +104,14 @@ fn target(
             _ => value.clone(),
         };
         match key.as_str() {
-            "context" | "dockerfile" | "target" | "network" | "tags" | "platforms" | "pull" | "args"
-            | "labels" | "ssh" | "entitlements" => target.set_value(key, &value)?,
+            "context" => target.context = Some(path(&text(&value)?)),
+            "shm_size" => target.shm_size = Some(size(&text(&value)?)?),
+            "dockerfile" | "target" | "network" | "tags" | "platforms" | "pull" | "args" | "labels"
+            | "ssh" | "entitlements" => target.set_value(key, &value)?,
             "dockerfile_inline" => target.set_value("dockerfile-inline", &value)?,
             "cache_from" => target.set_value("cache-from", &value)?,
             "cache_to" => target.set_value("cache-to", &value)?,
             "no_cache" => target.set_value("no-cache", &value)?,
-            "shm_size" => target.set_value("shm-size", &value)?,
             "extra_hosts" => target.set_value("extra-hosts", &value)?,
             "additional_contexts" => target.contexts = contexts(&value)?,
             "secrets" => target.secret = secret_flags(&value, secrets)?,
@@ -148,6 +150,28 @@ fn named(value: &Value) -> std::result::Result<Value, String> {
     Ok(Value::Object(map))
 }
 
+/// A local path without `./`; addresses stay as they are.
+fn path(text: &str) -> String {
+    if text.contains("://") || text.starts_with("git@") { text.to_owned() } else { clean(text) }
+}
+
+/// `1g`, written out as `1GiB`.
+fn size(text: &str) -> std::result::Result<String, String> {
+    let mut bytes = ram_bytes(text).ok_or_else(|| format!("{text:?} is no size"))? as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while bytes >= 1024.0 {
+        let Some(next) = units.next() else { break };
+        (bytes, unit) = (bytes / 1024.0, next);
+    }
+    // Four digits that count, as docker writes sizes.
+    let digits = 3usize.saturating_sub(bytes.log10().max(0.0) as usize);
+    let number = format!("{bytes:.digits$}");
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    Ok(format!("{number}{unit}"))
+}
+
 /// `service:x` is another target.
 fn contexts(value: &Value) -> std::result::Result<std::collections::BTreeMap<String, String>, String> {
     let linked = |value: String| {
@@ -171,7 +195,7 @@ fn secret_flags(value: &Value, known: &Map<String, Value>) -> std::result::Resul
                 return Err(format!("unsupported external secret {id}"));
             }
             Ok(match (field("file"), field("environment")) {
-                (Some(file), _) => format!("id={id},src={file}"),
+                (Some(file), _) => format!("id={id},src={}", path(file)),
                 (None, Some(variable)) => format!("id={id},env={variable}"),
                 (None, None) => format!("id={id}"),
             })

@@ -81,14 +81,15 @@ pub(super) fn agents(value: &Value) -> Result<Vec<String>, String> {
 /// An entry as an object, for `--print`; `single` names what an entry without `=` says.
 pub(super) fn object(entry: &str, single: &str) -> Value {
     let fields = crate::dockerfile::csv_fields(entry).unwrap_or_else(|_| vec![entry.to_owned()]);
-    let mut map = Map::new();
+    let mut map = std::collections::BTreeMap::new();
     for field in fields {
         match field.split_once('=') {
-            Some((key, value)) => map.insert(key.trim().to_owned(), value.into()),
-            None => map.insert(single.to_owned(), field.into()),
+            Some((key, value)) => map.insert(key.trim().to_owned(), value.to_owned()),
+            None => map.insert(single.to_owned(), field),
         };
     }
-    Value::Object(map)
+    // In the order of the names, as buildx prints them.
+    map.into_iter().map(|(key, value)| (key, Value::String(value))).collect()
 }
 
 #[cfg(test)]

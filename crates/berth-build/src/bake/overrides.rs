@@ -150,8 +150,13 @@ impl Override {
             }
             return Ok(());
         }
-        target.output.retain(|entry| entry != "type=registry" && entry != "type=image,push=true");
-        if wanted {
+        let is_image = |entry: &str| entry.split(',').any(|field| field == "type=image");
+        target.output.retain(|entry| wanted || !entry.split(',').any(|field| field == "type=registry"));
+        for entry in target.output.iter_mut().filter(|entry| is_image(entry)) {
+            let fields: Vec<&str> = entry.split(',').filter(|field| !field.starts_with("push=")).collect();
+            *entry = fields.join(",") + if wanted { ",push=true" } else { "" };
+        }
+        if wanted && !target.output.iter().any(|entry| is_image(entry)) {
             target.output.push("type=image,push=true".to_owned());
         }
         Ok(())

@@ -291,24 +291,35 @@ impl Target {
         let cache = |entries: &[String]| -> Value {
             let entry = |entry: &String| match entry.contains('=') {
                 true => object(entry, "ref"),
-                false => json!({"type": "registry", "ref": entry}),
+                false => json!({"ref": entry, "type": "registry"}),
             };
             entries.iter().map(entry).collect()
         };
+        // What is printed can be read again, so what would be a template is protected.
+        let plain = |text: &String| text.replace("${", "$${").replace("%{", "%%{");
+        let named = |map: &BTreeMap<String, String>| -> Value {
+            map.iter().map(|(name, value)| (name.clone(), Value::String(plain(value)))).collect()
+        };
         put("description", json!(self.description));
-        put("annotations", json!(self.annotations));
+        put("annotations", self.annotations.iter().map(plain).collect());
         put("attest", list(&self.attest, "type"));
         put("context", json!(self.context));
         put("contexts", json!(self.contexts));
         put("dockerfile", json!(self.dockerfile));
-        put("dockerfile-inline", json!(self.dockerfile_inline));
-        put("args", json!(self.args));
-        put("labels", json!(self.labels));
+        put("dockerfile-inline", json!(self.dockerfile_inline.as_ref().map(plain)));
+        put("args", named(&self.args));
+        put("labels", named(&self.labels));
         put("tags", json!(self.tags));
         put("cache-from", cache(&self.cache_from));
         put("cache-to", cache(&self.cache_to));
         put("target", json!(self.target));
-        put("secret", list(&self.secret, "id"));
+        let secret = |entry: &String| {
+            let fields = object(entry, "id");
+            let id = fields.get("id").cloned().map(|id| ("id".to_owned(), id));
+            let rest = fields.as_object().cloned().unwrap_or_default();
+            Value::Object(id.into_iter().chain(rest).collect())
+        };
+        put("secret", self.secret.iter().map(secret).collect());
         put("ssh", self.ssh.iter().map(|entry| agent(entry)).collect());
         put("platforms", json!(self.platforms));
         put("output", self.output.iter().map(|entry| output(entry)).collect());
@@ -320,7 +331,7 @@ impl Target {
         put("ulimits", json!(self.ulimits));
         put("call", json!(self.call));
         put("entitlements", json!(self.entitlements));
-        put("extra-hosts", json!(self.extra_hosts));
+        put("extra-hosts", named(&self.extra_hosts));
         Value::Object(map)
     }
 }
@@ -335,8 +346,8 @@ fn agent(entry: &str) -> Value {
 /// `-o DIR` and `-o -` are short for `local` and `tar`.
 fn output(entry: &str) -> Value {
     match entry {
-        "-" => json!({"type": "tar", "dest": "-"}),
-        path if !path.contains('=') => json!({"type": "local", "dest": path}),
+        "-" => json!({"dest": "-", "type": "tar"}),
+        path if !path.contains('=') => json!({"dest": path, "type": "local"}),
         entry => object(entry, "type"),
     }
 }

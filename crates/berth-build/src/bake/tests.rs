@@ -270,7 +270,7 @@ services:
       ssh: [default, k=p]
       ulimits: {nproc: 5, nofile: {soft: 1, hard: 2}}
       extra_hosts: ['h:1.2.3.4']
-      shm_size: 1g
+      shm_size: 1.5g
       provenance: mode=max
       x-bake:
         platforms: linux/amd64 linux/arm64
@@ -287,7 +287,8 @@ secrets:
     assert_eq!(app.args.keys().map(String::as_str).collect::<Vec<_>>(), ["A"]);
     assert_eq!(app.dockerfile_inline.as_deref(), Some("FROM $x\n"));
     assert_eq!(app.contexts["db"], "target:d_b");
-    assert_eq!(app.secret, ["id=s,src=./s.txt", "id=t,env=T"]);
+    assert_eq!(app.secret, ["id=s,src=s.txt", "id=t,env=T"]);
+    assert_eq!(app.shm_size.as_deref(), Some("1.5GiB"));
     assert_eq!(
         (app.ssh.join(" "), app.ulimits.join(" ")),
         ("default k=p".to_owned(), "nproc=5:5 nofile=1:2".to_owned())
@@ -295,7 +296,7 @@ secrets:
     assert_eq!(app.extra_hosts["h"], "1.2.3.4");
     assert_eq!(app.platforms, ["linux/amd64", "linux/arm64"]);
     assert_eq!((app.output[0].as_str(), app.attest[0].as_str()), ("type=docker", "type=provenance,mode=max"));
-    assert_eq!(plan.targets["d_b"].context.as_deref(), Some("./db"));
+    assert_eq!(plan.targets["d_b"].context.as_deref(), Some("db"));
     for (text, message) in [
         ("services: {a: {build: {context: x, foo: 1}}}", "\"foo\" is not known"),
         ("services: {a: {build: {context: \"${X:?no}\"}}}", "X: no"),

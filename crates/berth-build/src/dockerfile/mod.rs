@@ -28,6 +28,7 @@ mod tests;
 mod word;
 
 pub(crate) use csv::fields as csv_fields;
+pub(crate) use mount::ram_bytes;
 
 pub use ast::{
     Add, Arg, Command, CommandLine, Copy, Device, Files, GlobalArg, HealthTiming, Healthcheck, Instruction,

@@ -303,7 +303,7 @@ fn number(key: &str, value: &str, radix: u32) -> Result<u32, String> {
 }
 
 /// `64m`, `1.5GiB`, `1024`: units are powers of 1024.
-fn ram_bytes(text: &str) -> Option<u64> {
+pub(crate) fn ram_bytes(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (text[..split].trim(), text[split..].trim().to_lowercase());
     let number: f64 = number.parse().ok()?;
