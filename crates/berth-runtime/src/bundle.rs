@@ -111,26 +111,42 @@ pub enum Stdin {
 }
 
 /// Where a container's output is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Files, where it is to be read again.
+    pub file: Option<LogFile>,
+    /// The machine's journal as well.
+    pub journal: Option<LogJournal>,
+}
+
+/// Files in docker's json-file format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Log {
-    /// Only attached clients see it.
-    None,
-    /// Docker's json-file format.
-    JsonFile {
-        /// The newest file; older ones get `.1`, `.2`, ….
-        path: PathBuf,
-        /// A file that has reached this size is rotated; 0 never.
-        max_size: u64,
-        /// How many files there are at most, the newest included.
-        max_files: u32,
-    },
+pub struct LogFile {
+    /// The newest file; older ones get `.1`, `.2`, ….
+    pub path: PathBuf,
+    /// A file that has reached this size is rotated; 0 never.
+    pub max_size: u64,
+    /// How many files there are at most, the newest included.
+    pub max_files: u32,
+    /// What is said with every line.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The machine's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogJournal {
+    /// Where it listens: systemd's is `/run/systemd/journal/socket`.
+    pub socket: PathBuf,
+    /// What every entry has beside its message and priority.
+    pub fields: BTreeMap<String, String>,
 }
 
 impl Log {
     /// A json-file log that can fill at most 30 MB.
     #[must_use]
     pub fn json_file(path: PathBuf) -> Self {
-        Self::JsonFile { path, max_size: 10_000_000, max_files: 3 }
+        let file = LogFile { path, max_size: 10_000_000, max_files: 3, attributes: BTreeMap::new() };
+        Self { file: Some(file), journal: None }
     }
 }
 

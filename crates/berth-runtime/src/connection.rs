@@ -4,11 +4,13 @@
 //! [`Event::Exited`].
 
 use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
+use crate::life::Restart;
 use crate::net::NetworkPlan;
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
 use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::spawn::{self, Handed};
+use oci_spec::runtime::LinuxResources;
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs;
@@ -146,6 +148,11 @@ impl Connection {
     pub fn stop(&mut self, signal: i32, patience: Option<Duration>, lasting: bool) -> Result<()> {
         let patience_ms = patience.map(|p| u64::try_from(p.as_millis()).unwrap_or(u64::MAX));
         self.done(&Request::Stop { signal, patience_ms, lasting })
+    }
+
+    /// Changes the limits of a running container (devices stay as they are), and when it is started again.
+    pub fn update(&mut self, resources: LinuxResources, restart: Restart) -> Result<()> {
+        self.done(&Request::Update { resources: Box::new(resources), restart })
     }
 
     /// Freezes every process.

@@ -25,19 +25,23 @@ mod recovery;
 mod relay;
 mod seccomp;
 mod state;
+mod usage;
 mod user;
 mod user_namespace;
 mod validate;
 
-pub use bundle::{Bundle, Exec, Exit, Log, NamesPlan, RootfsMount, Seccomp, Started, Stdin, Streams};
-pub use cgroup::remove_parent;
+pub use bundle::{
+    Bundle, Exec, Exit, Log, LogFile, LogJournal, NamesPlan, RootfsMount, Seccomp, Started, Stdin, Streams,
+};
+pub use cgroup::{Usage, remove_parent};
 pub use circumstances::{Asked, Circumstances, OutOfMemory};
 pub use connection::{Connection, Event, Input, create};
 pub use health::{Health, HealthStatus, Probe};
 pub use journal::{Happened, Journal, JournalReader};
 pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};
 pub use mount::{in_root, open_root};
-pub use state::{State, Status, read as state};
+pub use state::{State, Status, is_attended, read as state};
+pub use usage::usage;
 pub use user::{Identity, resolve_user};
 
 /// Docker's exit code for a container or exec that could not be started: 127 when there is no such program, 126 when

@@ -5,9 +5,11 @@
 //! the other allocate at will.
 
 use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
+use crate::life::Restart;
 use crate::net::NetworkPlan;
 use crate::state::State;
 use berth_oci::{Error, Kind, Result};
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 /// At most this many bytes of a stream in one frame.
@@ -56,6 +58,11 @@ pub(crate) enum Request {
         signal: i32,
         patience_ms: Option<u64>,
         lasting: bool,
+    },
+    /// Other limits (all of them, devices aside) and another rule for restarts, from now on.
+    Update {
+        resources: Box<LinuxResources>,
+        restart: Restart,
     },
     Pause,
     Resume,

@@ -216,6 +216,11 @@ fn nobody_writes(run_dir: &Path) -> Result<Option<File>> {
     Ok(try_lock(&file, FlockOperation::NonBlockingLockShared)?.then_some(file))
 }
 
+/// Whether the container with this run directory has a monitor (or a creator) now.
+pub fn is_attended(run_dir: &Path) -> Result<bool> {
+    Ok(run_dir.join("monitor.lock").exists() && nobody_writes(run_dir)?.is_none())
+}
+
 /// Waits for whoever repairs now.
 fn one_repairs(run_dir: &Path) -> Result<File> {
     let file = lock_file(run_dir, "repair.lock")?;

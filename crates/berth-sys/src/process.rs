@@ -2,7 +2,7 @@
 
 use crate::check;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 /// Which side of the clone we are.
@@ -84,6 +84,41 @@ const NAMESPACES: u64 = NEWTIME
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWCGROUP) as u64;
+
+/// Which side of [`fork`] we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// The caller.
+    Parent {
+        /// The child's number in our PID namespace.
+        pid: i32,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Makes a copy of this process with the oldest call there is, which every seccomp filter lets through. The caller has
+/// seen to it that there is one thread: [`clone3`]'s child is such a process.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: where there were several threads, the child may only do what is safe in a signal handler; our callers
+    // have one, and the C library's own locks are taken care of by its `fork`.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent { pid }),
+    }
+}
+
+/// Closes every descriptor but the one in `kept`, does what is left to do, and ends with its answer.
+pub fn alone_with<T: AsFd>(kept: T, run: impl FnOnce(T) -> i32) -> ! {
+    let number = kept.as_fd().as_raw_fd().cast_unsigned();
+    let ranges = [(0, number.checked_sub(1)), (number + 1, Some(u32::MAX))];
+    for (first, last) in ranges.into_iter().filter_map(|(first, last)| Some((first, last?))) {
+        // SAFETY: their owners are further up the stack, to which nobody returns: this function ends the process.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
+    exit_now(run(kept))
+}
 
 /// A thread that was just joined may be counted for a moment longer: it gets a few chances to leave.
 fn is_single_threaded() -> io::Result<bool> {

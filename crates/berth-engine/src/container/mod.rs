@@ -15,7 +15,9 @@ mod networking;
 mod remove;
 mod shared;
 mod start;
+mod stats;
 mod stop;
+mod update;
 mod volumes;
 mod why;
 
@@ -25,6 +27,7 @@ pub use list::{ContainerSize, Selection, word};
 pub use remove::RemoveOptions;
 pub use start::{Launch, StartOptions};
 pub use stop::{StopOptions, WaitCondition};
+pub use update::UpdateRequest;
 pub use why::{Cause, Diagnosis};
 
 use crate::engine::Engine;
@@ -131,7 +134,15 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Conflict` where a prefix fits several.
     pub fn container(&self, text: &str) -> Result<Container> {
-        self.with_state(self.store()?.container(text)?)
+        let container = self.recorded(text)?;
+        match self.is_to_go(&container)? {
+            false => Ok(container),
+            true => {
+                self.discard(&container.id, true)?;
+                Err(Error::not_found(format!("No such container: {text}"))
+                    .hint("it was to go with its process (--rm), which has ended"))
+            }
+        }
     }
 
     /// Every container, the youngest first.
@@ -139,7 +150,29 @@ impl Engine {
     /// # Errors
     /// The store cannot be read.
     pub fn containers(&self) -> Result<Vec<Container>> {
-        self.store()?.containers()?.into_iter().map(|record| self.with_state(record)).collect()
+        let mut containers = Vec::new();
+        for record in self.store()?.containers()? {
+            let container = self.with_state(record)?;
+            match self.is_to_go(&container)? {
+                true => self.discard(&container.id, true)?,
+                false => containers.push(container),
+            }
+        }
+        Ok(containers)
+    }
+
+    /// As [`Self::container`], also one that is to go.
+    fn recorded(&self, text: &str) -> Result<Container> {
+        self.with_state(self.store()?.container(text)?)
+    }
+
+    /// Whether it should have gone with its process, and nobody is left who would see to that: its monitor was
+    /// killed, or the machine was restarted.
+    fn is_to_go(&self, container: &Container) -> Result<bool> {
+        let has_ended = container.state.as_ref().is_some_and(|state| state.status == Status::Exited);
+        Ok(container.document.spec.auto_remove
+            && has_ended
+            && !berth_runtime::is_attended(&self.run_dir(&container.id))?)
     }
 
     fn with_state(&self, record: ContainerRecord) -> Result<Container> {

@@ -76,7 +76,7 @@ impl Engine {
 
     /// Removes a container that has no process. Another who does the same at the same time is no error.
     pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<()> {
-        let container = match self.container(id) {
+        let container = match self.recorded(id) {
             Ok(container) => Some(container),
             // Somebody else has removed it, or nobody can read what it had.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => None,

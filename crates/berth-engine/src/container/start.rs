@@ -11,7 +11,7 @@ use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::Seccomp;
 use berth_oci::Result;
 use berth_runtime::net::Site;
-use berth_runtime::{Bundle, Connection, Log, Stdin, Streams};
+use berth_runtime::{Bundle, Connection, Stdin, Streams};
 use std::path::Path;
 
 /// How a container is started.
@@ -121,18 +121,6 @@ impl Engine {
     /// The parent of all of this root's cgroups, from the root of every hierarchy.
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("/{}", self.site().names().nft_table)
-    }
-
-    fn log(&self, container: &Container) -> Result<Log> {
-        let wanted = &container.document.spec.log;
-        Ok(match (wanted.none, Log::json_file(self.log_path(&container.id)?)) {
-            (false, Log::JsonFile { path, max_size, max_files }) => Log::JsonFile {
-                path,
-                max_size: wanted.max_size.unwrap_or(max_size),
-                max_files: wanted.max_file.unwrap_or(max_files),
-            },
-            _ => Log::None,
-        })
     }
 
     /// What the monitor runs after the exit of a container that is to go with its process.

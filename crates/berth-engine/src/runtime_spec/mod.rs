@@ -7,6 +7,7 @@ mod mounts;
 mod resources;
 mod seccomp;
 
+pub(crate) use resources::limits;
 pub use seccomp::seccomp_profile;
 
 use crate::process::Process;

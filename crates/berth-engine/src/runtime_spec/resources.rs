@@ -9,12 +9,19 @@ use oci_spec::runtime as oci;
 const PERIOD: u64 = 100_000;
 
 pub(super) fn resources(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::LinuxResources> {
-    let limits = &spec.resources;
-    let mut builder = oci::LinuxResourcesBuilder::default().devices(rules(spec, around)?);
-    let io = &limits.block_io;
+    let mut resources = limits(spec)?;
+    resources.set_devices(Some(rules(spec, around)?));
+    let io = &spec.resources.block_io;
     if io.is_limited() {
-        builder = builder.block_io(block_io(io, around)?);
+        resources.set_block_io(Some(block_io(io, around)?));
     }
+    Ok(resources)
+}
+
+/// What does not ask which devices there are: the part that can change while the container runs.
+pub(crate) fn limits(spec: &ContainerSpec) -> Result<oci::LinuxResources> {
+    let limits = &spec.resources;
+    let mut builder = oci::LinuxResourcesBuilder::default();
     let swap = limits.memory_swappiness.is_some() || limits.oom_kill_disable;
     if limits.memory.is_some() || limits.memory_reservation.is_some() || swap {
         builder = builder.memory(memory(spec)?);

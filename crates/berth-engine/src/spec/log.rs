@@ -1,7 +1,10 @@
 //! Where a container's output is kept: `--log-driver` and `--log-opt`.
+//!
+//! Invariant: an option that is accepted does something; what it was is remembered as it was written.
 
 use super::size::parse_decimal;
 use berth_oci::{Error, Result};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -9,8 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogSpec {
-    /// Whether nothing is kept: `--log-driver none`.
-    pub none: bool,
+    /// In what way.
+    pub driver: LogDriver,
     /// The options as they were written: docker shows them again.
     pub options: BTreeMap<String, String>,
     /// Bytes after which a new file begins.
@@ -19,11 +22,53 @@ pub struct LogSpec {
     pub max_file: Option<u32>,
 }
 
+/// In what way output is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// In docker's files.
+    #[default]
+    JsonFile,
+    /// In files of our own choice, which are docker's, with more room.
+    Local,
+    /// In the machine's journal, and in files to read it from.
+    Journald,
+    /// Not at all.
+    None,
+}
+
+const DRIVERS: [(&str, LogDriver); 4] = [
+    ("json-file", LogDriver::JsonFile),
+    ("local", LogDriver::Local),
+    ("journald", LogDriver::Journald),
+    ("none", LogDriver::None),
+];
+
+impl LogDriver {
+    /// Its name in docker.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        DRIVERS.iter().find(|(_, driver)| *driver == self).map_or("", |(name, _)| name)
+    }
+
+    /// The options that it has beside those of all drivers.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::JsonFile => {
+                &["compress", "env", "env-regex", "labels", "labels-regex", "max-file", "max-size", "tag"]
+            }
+            Self::Local => &["compress", "max-file", "max-size"],
+            Self::Journald => &["env", "env-regex", "labels", "labels-regex", "tag"],
+            Self::None => &[],
+        }
+    }
+}
+
 impl LogSpec {
     /// The driver's name in docker.
     #[must_use]
     pub fn driver(&self) -> &'static str {
-        if self.none { "none" } else { "json-file" }
+        self.driver.as_str()
     }
 
     /// Reads the driver's name and its options.
@@ -31,20 +76,16 @@ impl LogSpec {
     /// # Errors
     /// The driver or an option is unknown, or a value is wrong.
     pub fn parse(driver: Option<&str>, options: &[(String, String)]) -> Result<Self> {
-        let none = match driver {
-            None | Some("" | "json-file") => false,
-            Some("none") => true,
-            Some(other) => {
-                return Err(Error::unsupported(format!(
-                    "error looking up logging plugin {other}: plugin \"{other}\" not found"
-                ))
-                .hint("the drivers are json-file and none"));
-            }
-        };
-        if none && !options.is_empty() {
+        let name = driver.filter(|name| !name.is_empty()).unwrap_or("json-file");
+        let driver = DRIVERS.iter().find(|(known, _)| *known == name).map(|(_, driver)| *driver);
+        let driver = driver.ok_or_else(|| {
+            Error::unsupported(format!("error looking up logging plugin {name}: plugin \"{name}\" not found"))
+                .hint("the drivers are json-file, local, journald and none")
+        })?;
+        if driver == LogDriver::None && !options.is_empty() {
             return Err(Error::invalid("invalid logging opts for driver none"));
         }
-        let mut log = Self { none, ..Self::default() };
+        let mut log = Self { driver, ..Self::default() };
         for (key, value) in options {
             log.set(key, value)?;
             log.options.insert(key.clone(), value.clone());
@@ -53,6 +94,10 @@ impl LogSpec {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        if !self.driver.options().contains(&key) && !matches!(key, "mode" | "max-buffer-size") {
+            return Err(Error::invalid(format!("unknown log opt '{key}' for {} log driver", self.driver()))
+                .hint(format!("the options are {}", self.driver.options().join(", "))));
+        }
         match key {
             "max-size" => {
                 let size = parse_decimal(value)?;
@@ -70,42 +115,165 @@ impl LogSpec {
                 }
                 self.max_file = Some(files);
             }
-            _ => {
-                return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver"))
-                    .hint("the options are max-size and max-file"));
+            "compress" => compress(value)?,
+            "mode" if value == "blocking" => {}
+            "mode" => {
+                return Err(Error::unsupported(format!("log mode `{value}` is not supported"))
+                    .hint("output is never lost: the mode is blocking"));
             }
+            "max-buffer-size" => {
+                return Err(Error::invalid(
+                    "max-buffer-size option is only supported with 'mode=non-blocking'",
+                ));
+            }
+            "labels-regex" | "env-regex" => drop(pattern(key, value)?),
+            "tag" => drop(tag(value, &|_| Some(String::new()))?),
+            _ => {}
         }
         Ok(())
     }
+
+    /// What is said with every line, of these labels and this environment; `field` knows what a tag may name.
+    ///
+    /// # Errors
+    /// An option is not well formed, which was seen when it was read.
+    pub fn attributes(
+        &self,
+        labels: &BTreeMap<String, String>,
+        env: &[String],
+        field: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<BTreeMap<String, String>> {
+        let option = |key: &str| self.options.get(key).map(String::as_str).unwrap_or_default();
+        let chosen = |list: &str, regex: &str| -> Result<Chosen> {
+            let names = option(list).split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let pattern = (!option(regex).is_empty()).then(|| pattern(regex, option(regex))).transpose()?;
+            Ok(Chosen { names, pattern })
+        };
+        let (of_labels, of_env) = (chosen("labels", "labels-regex")?, chosen("env", "env-regex")?);
+        let variables = env.iter().filter_map(|variable| variable.split_once('='));
+        let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).filter(|(k, _)| of_labels.has(k));
+        let mut attributes: BTreeMap<String, String> = pairs
+            .chain(variables.filter(|(name, _)| of_env.has(name)))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        if !option("tag").is_empty() {
+            attributes.insert("tag".to_owned(), tag(option("tag"), field)?);
+        }
+        Ok(attributes)
+    }
 }
+
+/// Names that were listed or fit a pattern.
+struct Chosen {
+    names: Vec<String>,
+    pattern: Option<Regex>,
+}
+
+impl Chosen {
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name) || self.pattern.as_ref().is_some_and(|p| p.is_match(name))
+    }
+}
+
+fn pattern(key: &str, text: &str) -> Result<Regex> {
+    let pattern = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    pattern.map_err(|_| Error::invalid(format!("invalid {key}: `{text}` is not a regular expression")))
+}
+
+/// Rotated files stay as they are: that costs room, and no container waits for a compressor.
+fn compress(value: &str) -> Result<()> {
+    match value {
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(()),
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => {
+            Err(Error::unsupported("rotated logs are not compressed")
+                .hint("leave compress out, or say compress=false"))
+        }
+        _ => Err(Error::invalid(format!("compress is not true or false: `{value}`"))),
+    }
+}
+
+/// `{{.Name}}/{{.ID}}` with the fields filled in.
+///
+/// # Errors
+/// A field that there is not, or braces that do not close.
+fn tag(text: &str, field: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+    let wrong = || {
+        Error::invalid(format!("failed to parse the log tag `{text}`")).hint(
+            "it is a text with {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageName}}, {{.ImageID}}, {{.ImageFullID}} or {{.DaemonName}}",
+        )
+    };
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").ok_or_else(wrong)?;
+        let name = name.trim().strip_prefix('.').ok_or_else(wrong)?;
+        out.push_str(before);
+        out.push_str(&TAG_FIELDS.contains(&name).then(|| field(name)).flatten().ok_or_else(wrong)?);
+        rest = after;
+    }
+    Ok(out + rest)
+}
+
+const TAG_FIELDS: [&str; 7] = ["ID", "FullID", "Name", "ImageName", "ImageID", "ImageFullID", "DaemonName"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(driver: &str, options: &[(&str, &str)]) -> Result<LogSpec> {
+        let options: Vec<_> = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        LogSpec::parse(Some(driver), &options)
+    }
+
     #[test]
     fn drivers_and_options() {
-        let parse = |driver: &str, options: &[(&str, &str)]| {
-            let options: Vec<_> = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let log = LogSpec::parse(Some(driver), &options);
-            log.map_or_else(
-                |e| e.to_string(),
-                |l| format!("{} {:?} {:?}", l.driver(), l.max_size, l.max_file),
-            )
-        };
         for (driver, options, expected) in [
             ("json-file", &[][..], "json-file None None"),
+            ("", &[], "json-file None None"),
             ("none", &[], "none None None"),
+            ("local", &[("max-size", "1m")], "local Some(1000000) None"),
+            ("journald", &[("tag", "{{.Name}}")], "journald None None"),
             ("json-file", &[("max-size", "10m"), ("max-file", "3")], "json-file Some(10000000) Some(3)"),
+            ("json-file", &[("mode", "blocking"), ("compress", "false")], "json-file None None"),
             ("json-file", &[("max-file", "0")], "max-file cannot be less than 1"),
             ("json-file", &[("max-file", "x")], "max-file is not a number: `x`"),
             ("json-file", &[("max-size", "x")], "invalid size: 'x'"),
             ("json-file", &[("max-size", "0")], "max-size must be a positive number"),
             ("json-file", &[("a", "b")], "unknown log opt 'a' for json-file log driver"),
+            ("local", &[("labels", "b")], "unknown log opt 'labels' for local log driver"),
+            ("json-file", &[("compress", "true")], "rotated logs are not compressed"),
+            ("json-file", &[("mode", "non-blocking")], "log mode `non-blocking` is not supported"),
+            ("json-file", &[("env-regex", "(")], "invalid env-regex: `(` is not a regular expression"),
+            ("json-file", &[("tag", "{{.Nope}}")], "failed to parse the log tag `{{.Nope}}`"),
+            ("json-file", &[("tag", "{{.ID")], "failed to parse the log tag `{{.ID`"),
             ("none", &[("max-size", "1m")], "invalid logging opts for driver none"),
             ("syslog", &[], "error looking up logging plugin syslog: plugin \"syslog\" not found"),
         ] {
-            assert_eq!(parse(driver, options), expected);
+            let log = parse(driver, options);
+            let got = log.map_or_else(
+                |e| e.to_string(),
+                |l| format!("{} {:?} {:?}", l.driver(), l.max_size, l.max_file),
+            );
+            assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_said_with_every_line() {
+        let labels = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())].into();
+        let env = ["X=3", "XY=4", "Z=5", "GONE"].map(str::to_owned);
+        let field = |name: &str| Some(format!("<{name}>"));
+        for (options, expected) in [
+            (&[][..], ""),
+            (&[("labels", "a,c")], "a=1"),
+            (&[("labels-regex", "^b"), ("env", "Z")], "Z=5 b=2"),
+            (&[("env-regex", "^X")], "X=3 XY=4"),
+            (&[("tag", "{{.Name}}/{{ .ID }}!")], "tag=<Name>/<ID>!"),
+        ] {
+            let log = parse("json-file", options).unwrap();
+            let attributes = log.attributes(&labels, &env, &field).unwrap();
+            let text = attributes.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+            assert_eq!(text, expected, "{options:?}");
         }
     }
 }

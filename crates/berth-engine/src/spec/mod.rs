@@ -30,7 +30,7 @@ pub(crate) use device::{is_cdi_device, is_cdi_kind};
 pub use env::{EnvVar, parse_env_file};
 pub use health::{HealthSpec, health_command};
 pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
-pub use log::LogSpec;
+pub use log::{LogDriver, LogSpec};
 pub(crate) use mount::clean;
 pub use mount::{
     Below, Bind, Flag, Mount, MountFlag, Propagation, Tmpfs, Volume, VolumeFlag, VolumesFrom, parse_mount,

@@ -1,7 +1,7 @@
 //! Making, using and removing a container's cgroups.
 
 use super::{CgroupPlan, Layout, Version, device};
-use crate::cgroup::plan::GroupPlan;
+use crate::cgroup::plan::{GroupPlan, Write};
 use berth_oci::{AtPath, Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,41 @@ impl Cgroup {
         Ok((Self::of(plan), warnings))
     }
 
+    /// Writes other limits into cgroups that are in use; devices stay as they are.
+    ///
+    /// The kernel refuses a limit that contradicts another for a moment (memory above memory and swap), in whichever
+    /// order they come: what is refused at first is tried again after the rest.
+    pub(crate) fn change_limits(plan: &CgroupPlan) -> Result<()> {
+        let mut refused = Vec::new();
+        for group in &plan.groups {
+            let limits = group.writes.iter().filter(|write| !write.file.starts_with("devices."));
+            for write in limits {
+                if set(&group.path(), write).is_err() {
+                    refused.push((group, write));
+                }
+            }
+        }
+        for (group, write) in refused {
+            match set(&group.path(), write) {
+                Err(error) if write.optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(Error::unsupported(format!(
+                        "`{}` cannot be changed while the container runs",
+                        write.file
+                    ))
+                    .hint("it has been started without that limit: restart it"));
+                }
+                Err(error) => {
+                    let path = group.path().join(&write.file);
+                    return Err(error)
+                        .context(|| format!("cannot set `{}` to `{}`", path.display(), write.value));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Open handles for a process that is to be put into them.
     pub(crate) fn placement(&self) -> Result<Placement> {
         let tasks = self.v1.iter().map(|dir| dir.join("tasks"));
@@ -76,6 +111,11 @@ impl Cgroup {
         let files = self.v2.iter().map(|d| d.join("memory.events"));
         let files = files.chain(self.v1.iter().map(|d| d.join("memory.oom_control")));
         files.filter_map(|path| counter(&path, "oom_kill")).max().unwrap_or(0)
+    }
+
+    /// All of them.
+    pub(crate) fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.v1.iter().chain(&self.v2)
     }
 
     /// Where memory is counted, and whether in v1's way.
@@ -272,8 +312,7 @@ fn apply(group: &GroupPlan, warnings: &mut Vec<String>) -> Result<()> {
     let dir = group.path();
     for write in &group.writes {
         let path = dir.join(&write.file);
-        match File::options().write(true).open(&path).and_then(|f| f.write_all_at(write.value.as_bytes(), 0))
-        {
+        match set(&dir, write) {
             Ok(()) => {}
             Err(error) if write.optional && error.kind() == io::ErrorKind::NotFound => {
                 warnings.push(format!("this kernel has no `{}`: that limit is not applied", write.file));
@@ -288,6 +327,11 @@ fn apply(group: &GroupPlan, warnings: &mut Vec<String>) -> Result<()> {
         attach_devices(&dir, &device::program(rules))?;
     }
     Ok(())
+}
+
+fn set(dir: &Path, write: &Write) -> io::Result<()> {
+    let file = File::options().write(true).open(dir.join(&write.file))?;
+    file.write_all_at(write.value.as_bytes(), 0)
 }
 
 fn attach_devices(dir: &Path, program: &[berth_sys::bpf::Instruction]) -> Result<()> {

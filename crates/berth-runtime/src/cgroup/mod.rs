@@ -8,6 +8,7 @@ mod device;
 mod group;
 mod layout;
 mod plan;
+mod usage;
 mod v1;
 mod v2;
 
@@ -15,3 +16,5 @@ pub use group::remove_parent;
 pub(crate) use group::{Cgroup, Placement};
 pub(crate) use layout::{Hierarchy, Layout, Version};
 pub(crate) use plan::CgroupPlan;
+pub use usage::Usage;
+pub(crate) use usage::network;

@@ -1,7 +1,7 @@
 //! The last steps, the same for a container and an exec: directory, limits of power, the program.
 
 use super::attributes::Label;
-use super::{Channel, Stdio, identity, lookup};
+use super::{Channel, Stdio, identity, lookup, reaper};
 use crate::mount::open_terminal;
 use crate::seccomp::{Filter, Listener};
 use crate::user::Identity;
@@ -33,6 +33,8 @@ pub(super) struct Last<'a> {
     pub(super) listener: Option<Listener>,
     /// How many descriptors after the standard three the program gets.
     pub(super) preserved: u32,
+    /// Whether this process stays and a copy of it becomes the program.
+    pub(super) reaper: bool,
     /// Whether it ends when its parent does.
     pub(super) is_attended: bool,
     /// What a security module is to call the program.
@@ -162,6 +164,10 @@ pub(super) fn become_program(
     last.labels.iter().try_for_each(Label::apply)?;
     if no_new_privileges {
         install(&last)?;
+    }
+    if last.reaper {
+        reaper::stay()?;
+        berth_sys::signal::reset().map_err(setup)?;
     }
     let error = berth_sys::exec::execve(&file, &arguments, &environment);
     let _still_open = channel;

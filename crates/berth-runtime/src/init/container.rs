@@ -39,6 +39,8 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) no_pivot: bool,
     /// How many descriptors of ours after the standard three its program gets.
     pub(crate) preserved: u32,
+    /// Whether its first process only looks after the program.
+    pub(crate) reaper: bool,
 }
 
 /// What the child takes over from its parent.
@@ -91,6 +93,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
         filter: plan.filter,
         listener: prepared.listener,
         preserved: plan.preserved,
+        reaper: plan.reaper,
         is_attended: plan.is_attended,
         labels: prepared.labels,
     };

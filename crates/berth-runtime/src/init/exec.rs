@@ -68,7 +68,7 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
     channel.send(&Message::Ready { warnings }, master.as_ref().map(AsFd::as_fd))?;
     drop(master);
     let (preserved, is_attended) = (plan.preserved, plan.is_attended);
-    let last = Last { filter: plan.filter, listener, preserved, is_attended, labels };
+    let last = Last { filter: plan.filter, listener, preserved, is_attended, labels, reaper: false };
     become_program(&program, plan.process, last, &descriptors, channel)
 }
 

@@ -13,6 +13,7 @@ mod gate;
 mod identity;
 mod limits;
 mod lookup;
+mod reaper;
 mod surroundings;
 
 pub(crate) use attributes::has_selinux;

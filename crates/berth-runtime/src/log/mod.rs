@@ -3,6 +3,7 @@
 //! Invariant: a line on disk is complete or, at the very end of the newest file, being written; a reader waits for
 //! its end.
 
+mod journald;
 mod lines;
 mod reader;
 mod writer;

@@ -121,6 +121,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::super::Writer;
+    use super::super::writer::tests::writer;
     use super::*;
     use crate::protocol::Channel;
     use std::fs;
@@ -133,7 +134,7 @@ mod tests {
     /// Ten lines in three files.
     fn log(dir: &Path) -> (PathBuf, Writer) {
         let path = dir.join("log");
-        let mut writer = Writer::open(path.clone(), 250, 3).unwrap();
+        let mut writer = writer(&path, 250, 3);
         for number in 0..10 {
             writer.write(Channel::Stdout, format!("{number}\n").as_bytes()).unwrap();
         }

@@ -18,8 +18,9 @@ mod restart;
 mod serve;
 mod spawn;
 mod time;
+mod update;
 
-use crate::bundle::{Bundle, Log};
+use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
 use crate::dns;
@@ -181,9 +182,7 @@ impl Monitor {
     }
 
     fn open_log(&mut self) -> Result<()> {
-        if let Log::JsonFile { path, max_size, max_files } = &self.bundle.log {
-            self.log = Some(Writer::open(path.clone(), *max_size, *max_files)?);
-        }
+        self.log = Writer::open(&self.bundle.log)?;
         Ok(())
     }
 

@@ -81,6 +81,7 @@ impl Monitor {
                 let patience = patience_ms.map(Duration::from_millis);
                 self.stop(client, signal, patience).map(|()| Reply::Done)
             }
+            Request::Update { resources, restart } => self.update(*resources, restart).map(|()| Reply::Done),
             Request::Pause => self.pause(true).map(|()| Reply::Done),
             Request::Resume => self.pause(false).map(|()| Reply::Done),
             Request::Connect(plan) => self.join(&plan).map(|()| Reply::Done),

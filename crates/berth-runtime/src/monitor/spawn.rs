@@ -56,6 +56,7 @@ impl Monitor {
             is_attended: true,
             no_pivot: false,
             preserved: 0,
+            reaper: self.bundle.life.reaper,
         };
         let born = birth::container(&plan, &self.cgroup, stdio, Gate::Parent)?;
         self.state.pid = Some(born.pid);

@@ -151,6 +151,7 @@ fn make(
         keyring: create.new_keyring.then_some(keyring.as_str()),
         is_attended: false,
         no_pivot: create.no_pivot,
+        reaper: false,
         preserved: create.preserved,
     };
     let gate = Gate::Socket(place.listen()?);

@@ -38,7 +38,7 @@ fn a_client_that_goes_away_ends_the_standard_input_it_owned() {
 fn large_output_is_complete_for_a_client_and_the_log() {
     let Some(mut sandbox) = Sandbox::shell("seq 1 200000; seq 1 1000 >&2") else { return };
     let path = sandbox.dir.path().join("log.json");
-    sandbox.bundle.log = berth_runtime::Log::JsonFile { path: path.clone(), max_size: 0, max_files: 1 };
+    sandbox.bundle.log = berth_runtime::Log::json_file(path.clone());
     let outcome = sandbox.run().unwrap();
     let expected: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
     assert!(outcome.stdout == expected, "{} bytes", outcome.stdout.len());

@@ -148,12 +148,16 @@ enum Command {
     Run(Box<container::RunArgs>),
     /// Start one or more stopped containers
     Start(container::StartArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(container::StatsArgs),
     /// Stop one or more running containers
     Stop(container::StopArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(image::tag::Args),
     /// Unpause all processes within one or more containers
     Unpause(container::UnpauseArgs),
+    /// Update configuration of one or more containers
+    Update(container::UpdateArgs),
     /// Show the version of berth
     Version(system::version::Args),
     /// Manage volumes
@@ -228,9 +232,11 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Rmi(args) => args.run(context),
         Command::Run(args) => args.run(context),
         Command::Start(args) => args.run(context),
+        Command::Stats(args) => args.run(context),
         Command::Stop(args) => args.run(context),
         Command::Tag(args) => args.run(context),
         Command::Unpause(args) => args.run(context),
+        Command::Update(args) => args.run(context),
         Command::Version(args) => args.run(context),
         Command::Volume(command) => command.run(context),
         Command::Wait(args) => args.run(context),

@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod exchange;
 mod images;
+mod life;
 mod networks;
 mod oci;
 mod readme;

@@ -9,7 +9,9 @@ use berth_engine::Engine;
 use berth_engine::container::{Container, word};
 use berth_engine::network::is_builtin;
 use berth_engine::runtime_spec::{MASKED_PATHS, READONLY_PATHS};
-use berth_engine::spec::{Attachment, ContainerSpec, Flag, GpuRequest, Mount, NetworkMode, Rate, Seccomp};
+use berth_engine::spec::{
+    Attachment, ContainerSpec, Flag, GpuRequest, LogDriver, Mount, NetworkMode, Rate, Seccomp,
+};
 use berth_oci::{Kind, Result};
 use berth_runtime::net::{Address, DEFAULT, Joined, PortMapping};
 use berth_runtime::{Health, Probe, Status};
@@ -22,8 +24,11 @@ pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> 
     let args = container.document.process.args();
     let directory = engine.store()?.container_dir(&container.id);
     let file = |name: &str| directory.join(name).display().to_string();
-    let log =
-        if spec.log.none { String::new() } else { engine.log_path(&container.id)?.display().to_string() };
+    let log = if spec.log.driver == LogDriver::None {
+        String::new()
+    } else {
+        engine.log_path(&container.id)?.display().to_string()
+    };
     let mut document = json!({
         "Id": container.id,
         "Created": container.created.to_string(),

@@ -23,7 +23,9 @@ mod rm;
 mod run;
 mod session;
 mod start;
+mod stats;
 mod stop;
+mod update;
 mod wait;
 mod why;
 
@@ -47,7 +49,9 @@ pub(crate) use restart::Args as RestartArgs;
 pub(crate) use rm::Args as RmArgs;
 pub(crate) use run::Args as RunArgs;
 pub(crate) use start::Args as StartArgs;
+pub(crate) use stats::Args as StatsArgs;
 pub(crate) use stop::Args as StopArgs;
+pub(crate) use update::Args as UpdateArgs;
 pub(crate) use wait::Args as WaitArgs;
 pub(crate) use why::Args as WhyArgs;
 
@@ -87,10 +91,14 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Start one or more stopped containers
     Start(StartArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(StatsArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
     /// Unpause all processes within one or more containers
     Unpause(UnpauseArgs),
+    /// Update configuration of one or more containers
+    Update(UpdateArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(WaitArgs),
     /// Say why a container is as it is, and what to do about it
@@ -116,8 +124,10 @@ impl Command {
             Self::Rm(args) => args.run(context),
             Self::Run(args) => args.run(context),
             Self::Start(args) => args.run(context),
+            Self::Stats(args) => args.run(context),
             Self::Stop(args) => args.run(context),
             Self::Unpause(args) => args.run(context),
+            Self::Update(args) => args.run(context),
             Self::Wait(args) => args.run(context),
             Self::Why(args) => args.run(context),
         }

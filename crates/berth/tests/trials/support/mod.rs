@@ -6,6 +6,7 @@ mod peers;
 mod registry;
 mod rig;
 mod sealed;
+mod story;
 
 pub(crate) use image::{Image, Random, busybox, busybox_tar, many_layers, many_layers_for};
 pub(crate) use layout::write_layout;
@@ -13,6 +14,7 @@ pub(crate) use peers::{Peer, RealRegistry};
 pub(crate) use registry::Registry;
 pub(crate) use rig::rig;
 pub(crate) use sealed::{Outcome, Sealed};
+pub(crate) use story::{Story, boxed};
 
 /// Says on stderr, for everybody to see, that a test could not do its work here.
 pub(crate) fn skipped(test: &str, why: &str) {

@@ -1,0 +1,39 @@
+//! Other limits for a container that runs.
+//!
+//! Invariant: what the next start by this monitor gets is what was applied.
+
+use super::Monitor;
+use crate::cgroup::{Cgroup, CgroupPlan, Layout};
+use crate::life::Restart;
+use berth_oci::Result;
+use oci_spec::runtime::{Linux, LinuxBlockIo, LinuxResources};
+
+impl Monitor {
+    /// See [`crate::connection::Connection::update`]. Between two runs there is nothing to apply it to.
+    pub(super) fn update(&mut self, resources: LinuxResources, restart: Restart) -> Result<()> {
+        if self.due.restart.is_none() {
+            let plan =
+                CgroupPlan::new(&Layout::detect()?, &self.bundle.cgroup_parent, &self.bundle.id, &resources)?;
+            Cgroup::change_limits(&plan)?;
+        }
+        let mut linux = self.bundle.spec.linux().clone().unwrap_or_default();
+        merge(&mut linux, resources);
+        self.bundle.spec.set_linux(Some(linux));
+        self.bundle.life.restart = restart;
+        Ok(())
+    }
+}
+
+/// The new limits beside the devices, and the limits of devices, that were there.
+fn merge(linux: &mut Linux, mut resources: LinuxResources) {
+    if let Some(before) = linux.resources() {
+        resources.set_devices(before.devices().clone());
+        let weight = resources.block_io().as_ref().and_then(LinuxBlockIo::weight);
+        let mut io = before.block_io().clone().or(resources.block_io().clone());
+        if let (Some(io), Some(weight)) = (&mut io, weight) {
+            io.set_weight(Some(weight));
+        }
+        resources.set_block_io(io);
+    }
+    linux.set_resources(Some(resources));
+}
