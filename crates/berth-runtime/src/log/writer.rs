@@ -95,12 +95,16 @@ impl FileWriter {
         Ok(Self { log, attributes, file, size })
     }
 
-    /// All in one write.
+    /// All in one write, or as many as a file takes.
     fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) -> Result<()> {
         let name = if channel == Channel::Stderr { "stderr" } else { "stdout" };
         let mut out = Vec::with_capacity(lines.iter().map(|line| line.len() + 128).sum());
         for line in lines {
             entry(&mut out, line, name, &self.attributes, now);
+            if self.log.max_size > 0 && self.size + out.len() as u64 >= self.log.max_size {
+                self.append(&out)?;
+                out.clear();
+            }
         }
         self.append(&out)
     }

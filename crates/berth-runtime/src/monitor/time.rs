@@ -65,6 +65,7 @@ impl Monitor {
         if take(&mut self.due.kill, now) {
             self.state.circumstances.lost_patience = true;
             self.kill_container();
+            self.tell("kill", &[("signal", libc::SIGKILL.to_string())]);
         }
         if let Some((at, looks)) = self.due.memory.filter(|(at, _)| *at <= now) {
             self.due.memory = self.due.memory.filter(|(other, _)| *other != at);

@@ -15,9 +15,14 @@ fn field(berth: &Sealed, name: &str, template: &str) -> String {
     berth.ok(&["inspect", "--format", template, name]).trim().to_owned()
 }
 
-/// As another program would: berth knows nothing of it.
+/// As another program would: berth knows nothing of it. It is gone when this returns.
 fn kill_from_outside(pid: i32) {
-    kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL).expect("it is alive");
+    let pid = Pid::from_raw(pid).expect("a process");
+    let process =
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it is alive");
+    kill_process(pid, Signal::KILL).expect("it is alive");
+    rustix::event::poll(&mut [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)], None)
+        .expect("its end is an event");
 }
 
 fn monitor_of(berth: &Sealed, name: &str) -> i32 {
@@ -105,13 +110,7 @@ fn the_machine_starts_what_was_to_run() {
     assert_eq!(berth.ok(&["system", "restart-containers"]), "");
     // A killed monitor is as good as a power cut.
     let mut story = Story::of(&berth);
-    let (pid, monitor) = (number(&berth, "always", "{{.State.Pid}}"), monitor_of(&berth, "always"));
-    let pidfd =
-        rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), rustix::process::PidfdFlags::empty());
-    kill_from_outside(monitor);
-    let pidfd = pidfd.unwrap();
-    rustix::event::poll(&mut [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)], None)
-        .unwrap();
+    kill_from_outside(monitor_of(&berth, "always"));
     assert_eq!(berth.ok(&["system", "restart-containers"]), "always\n");
     story.until("start always");
 }
@@ -400,10 +399,11 @@ fn a_container_that_is_to_go_goes_even_when_its_monitor_was_killed() {
     let mut run = berth.spawn(&["run", "--rm", "--name", "web", "box", "sleep", "1000"]);
     let mut story = Story::of(&berth);
     story.until("start web");
-    kill_from_outside(monitor_of(&berth, "web"));
-    // The caller notices, tells, and removes it; killed as well, the next command does.
-    let _ = run.kill();
+    let monitor = monitor_of(&berth, "web");
+    run.kill().unwrap();
+    kill_from_outside(monitor);
     run.wait().unwrap();
+    // Nobody is left who would remove it but the next command.
     assert_eq!(berth.ok(&["ps", "-a", "-q"]), "");
     assert!(!berth.run(&["inspect", "web"]).succeeded());
     assert_eq!(std::fs::read_dir(berth.root().join("containers")).unwrap().count(), 0);
