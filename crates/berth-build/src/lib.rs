@@ -6,6 +6,7 @@
 pub mod bake;
 pub mod check;
 pub mod dockerfile;
+pub mod git_ref;
 pub mod glob;
 pub mod ignore;
 
