@@ -2,6 +2,7 @@
 
 mod failure;
 mod lab;
+mod names;
 mod places;
 mod table;
 mod traffic;
