@@ -139,7 +139,9 @@ impl Engine {
             )));
         }
         self.store()?;
-        self.site().create(request).map(|record| Network::of(record, &[]))
+        let network = self.site().create(request).map(|record| Network::of(record, &[]))?;
+        self.tell_network("create", &network)?;
+        Ok(network)
     }
 
     /// Removes a network.
@@ -156,7 +158,24 @@ impl Engine {
         }
         let site = self.site();
         site.remove(&self.network_record(&network.id)?)?;
+        self.tell_network("destroy", &network)?;
         Ok(network)
+    }
+
+    fn tell_network(&self, action: &str, network: &Network) -> Result<()> {
+        let attributes = [("name", network.name.clone()), ("type", network.driver.to_owned())];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+        self.tell("network", action, &network.id, attributes)
+    }
+
+    /// Every network that nobody is on and `wanted` is true for.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn prunable_networks(&self, wanted: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>> {
+        let mut networks = self.networks()?;
+        networks.retain(|network| !network.is_builtin() && network.members.is_empty() && wanted(network));
+        Ok(networks)
     }
 
     /// Removes every network that nobody is on and `wanted` is true for; answers their names.
@@ -165,10 +184,7 @@ impl Engine {
     /// One of them cannot be removed.
     pub fn prune_networks(&self, wanted: &dyn Fn(&Network) -> bool) -> Result<Vec<String>> {
         let mut removed = Vec::new();
-        for network in self.networks()? {
-            if network.is_builtin() || !network.members.is_empty() || !wanted(&network) {
-                continue;
-            }
+        for network in self.prunable_networks(wanted)? {
             match self.remove_network(&network.id) {
                 Ok(_) => removed.push(network.name),
                 // Somebody came, or somebody else removed it, in between.

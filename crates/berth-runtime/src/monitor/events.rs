@@ -2,6 +2,7 @@
 
 use super::Monitor;
 use crate::journal::{Happened, Journal};
+use crate::net::Joined;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,25 @@ impl Monitor {
             attributes,
         };
         // A full disk must not end the container; its own state says what matters.
+        drop(Journal::at(&source.directory).append(&happened));
+    }
+
+    /// The container has come to a network, or has left it.
+    pub(super) fn tell_network(&self, action: &str, joined: &Joined) {
+        let Some(source) = &self.bundle.life.journal else { return };
+        let attributes = [
+            ("container", self.bundle.id.clone()),
+            ("name", joined.network.clone()),
+            ("type", joined.driver.as_str().to_owned()),
+        ];
+        let happened = Happened {
+            time: Timestamp::now(),
+            kind: "network".to_owned(),
+            action: action.to_owned(),
+            id: joined.network_id.clone(),
+            attributes: attributes.map(|(key, value)| (key.to_owned(), value)).into(),
+        };
+        // As with the container's own.
         drop(Journal::at(&source.directory).append(&happened));
     }
 

@@ -131,7 +131,9 @@ impl Monitor {
         self.end_probing();
         self.names = None;
         self.relays = Relays::default();
-        self.state.networks.clear();
+        for joined in std::mem::take(&mut self.state.networks) {
+            self.tell_network("disconnect", &joined);
+        }
         if let Err(error) = self.recovery().clear_away() {
             troubles.push(error.to_string());
         }

@@ -82,6 +82,7 @@ impl Monitor {
         self.held_ports.remove(network);
         self.relays.leave(network);
         self.remove_from_hosts(&joined)?;
+        self.tell_network("disconnect", &joined);
         self.lead_out(&namespace)?;
         if let Some(names) = &mut self.names {
             names.set_networks(&self.state.networks);
@@ -111,6 +112,7 @@ impl Monitor {
         self.held_ports.insert(plan.network.name.clone(), attached.held);
         self.relays.serve(&plan.network.name, attached.served)?;
         self.add_to_hosts(&attached.joined)?;
+        self.tell_network("connect", &attached.joined);
         self.state.networks.push(attached.joined);
         Ok(())
     }

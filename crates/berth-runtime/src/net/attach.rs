@@ -97,6 +97,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
     let joined = Joined {
         network: record.network,
         network_id: network.id.clone(),
+        driver: network.driver,
         endpoint_id: record.endpoint,
         ipv4: addressed(network, &network.ipv4, ipv4),
         ipv6: addressed(network, &network.ipv6, ipv6),

@@ -213,6 +213,9 @@ pub struct Joined {
     pub network: String,
     /// The network's id.
     pub network_id: String,
+    /// How the network is made.
+    #[serde(default)]
+    pub driver: Driver,
     /// This connection's own id.
     pub endpoint_id: String,
     /// The container's IPv4 address.
@@ -289,6 +292,7 @@ mod tests {
         Joined {
             network: network.into(),
             network_id: "1".into(),
+            driver: Driver::Bridge,
             endpoint_id: "2".into(),
             ipv4: Some(Address { ip: ip.into(), prefix: 16, gateway }),
             ipv6: None,

@@ -1,10 +1,11 @@
-//! `berth system prune`: stopped containers, then the volumes and images that nobody uses without them.
+//! `berth system prune`: stopped containers, then the networks, volumes and images that nobody uses without them.
 
 use crate::cli::Context;
 use crate::cli::image::prune::{lines, total};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::filters::{self, Filter, Filters};
 use crate::terminal;
+use berth_engine::network::Network;
 use berth_engine::{Engine, ImageFilter, LabelFilter, PruneOptions};
 use berth_oci::{Error, Result};
 use jiff::Timestamp;
@@ -52,6 +53,13 @@ impl Args {
             true => engine.prunable_containers(&chosen)?,
             false => engine.prune_containers(&chosen)?,
         };
+        let unused = |network: &Network| {
+            until.is_none_or(|until| network.created < until) && labels.matches(&network.labels)
+        };
+        let networks = match self.dry_run {
+            true => engine.prunable_networks(&unused)?.into_iter().map(|network| network.name).collect(),
+            false => engine.prune_networks(&unused)?,
+        };
         let filter = ImageFilter { labels: labels.clone(), until, ..ImageFilter::default() };
         let options = PruneOptions { all: self.all, filter, dry_run: self.dry_run };
         let images = engine.prune_images_without(&options, &containers)?;
@@ -59,6 +67,10 @@ impl Args {
         if !containers.is_empty() {
             let heading = if self.dry_run { "Containers to delete:" } else { "Deleted Containers:" };
             text += &format!("{heading}\n{}\n\n", containers.join("\n"));
+        }
+        if !networks.is_empty() {
+            let heading = if self.dry_run { "Networks to delete:" } else { "Deleted Networks:" };
+            text += &format!("{heading}\n{}\n\n", networks.join("\n"));
         }
         let (volumes, volume_bytes) = self.prune_volumes(engine, &labels, &containers)?;
         if !volumes.is_empty() {
@@ -104,7 +116,8 @@ impl Args {
             false => "",
         };
         format!(
-            "WARNING! This will remove:\n  - all stopped containers\n{volumes}  - {images}\n\n\
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one \
+             container\n{volumes}  - {images}\n\n\
              Are you sure you want to continue?"
         )
     }
