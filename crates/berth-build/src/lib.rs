@@ -1,14 +1,35 @@
 //! Building images: the Dockerfile language, and everything between a Dockerfile and an image.
 //!
-//! Here: [`dockerfile`], the language. Not here: running a step, registries, printing, the environment. Invariant:
-//! what a Dockerfile says is decided by its text, the arguments and the platform alone.
+//! Here: [`dockerfile`], the language, with [`ignore`] files and [`check`]s; and [`build()`], which does what it says
+//! over a store. Not here: starting processes and registries, for which a [`Host`] is asked; printing, the environment.
+//! Invariant: what a Dockerfile says is decided by its text, the arguments and the platform alone.
 
 pub mod bake;
+mod cancel;
 pub mod check;
+mod copy;
 pub mod dockerfile;
+mod event;
+mod failure;
+mod files;
 pub mod git_ref;
 pub mod glob;
+mod go_format;
+mod host;
 pub mod ignore;
+mod request;
+mod solve;
+
+pub use cancel::Cancel;
+pub use event::{Event, Listener};
+pub use failure::{Failure, StepFailure};
+pub use host::{
+    BaseImage, Fetched, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork,
+};
+pub use request::{
+    BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache,
+};
+pub use solve::{Built, BuiltImage, build};
 
 #[cfg(test)]
 mod testing;

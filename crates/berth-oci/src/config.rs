@@ -63,6 +63,9 @@ pub struct RuntimeConfig {
     /// Its default arguments, or the command where there is no entrypoint.
     #[serde(default)]
     pub cmd: Option<Vec<String>>,
+    /// Docker's mark of a command that was written for a shell; only Windows looks at it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
     /// Directories that are volumes.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, serde_json::Value>,

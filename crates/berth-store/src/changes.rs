@@ -21,8 +21,6 @@ use std::thread;
 pub struct ChangesOptions {
     /// No file is younger than this: seconds since 1970.
     pub latest: Option<i64>,
-    /// Paths that stood there only for the sake of a mount, relative to the root: left out where they are empty.
-    pub stubs: Vec<Vec<u8>>,
 }
 
 /// What overlayfs writes on a directory that hides what lies below it.
@@ -130,10 +128,7 @@ impl<W: Write> Walk<'_, W> {
             }
             // A socket lives as long as the process behind it.
             FileType::Socket => Ok(()),
-            kind => {
-                let is_stub = kind == FileType::RegularFile && stat.st_size == 0 && self.is_stub(path);
-                if is_stub { Ok(()) } else { self.file(directory, name, path, &stat, kind) }
-            }
+            kind => self.file(directory, name, path, &stat, kind),
         }
     }
 
@@ -143,9 +138,6 @@ impl<W: Write> Walk<'_, W> {
         if attribute(directory.as_fd(), REDIRECT)?.is_some() {
             return Err(Error::unsupported("overlayfs only noted that the directory was renamed")
                 .hint("switch that off: echo N > /sys/module/overlay/parameters/redirect_dir"));
-        }
-        if self.is_stub(path) && names(&directory)?.is_empty() {
-            return Ok(());
         }
         let attributes = capability(directory.as_fd())?;
         self.entry(path, NewKind::Directory, stat, &attributes, &mut io::empty())?;
@@ -214,10 +206,6 @@ impl<W: Write> Walk<'_, W> {
         let (kind, mode) = (NewKind::File(0), 0);
         let entry = NewEntry { path, kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: &none };
         self.writer.entry(&entry, &mut io::empty())
-    }
-
-    fn is_stub(&self, path: &[u8]) -> bool {
-        self.options.stubs.iter().any(|stub| stub == path)
     }
 }
 

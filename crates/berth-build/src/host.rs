@@ -1,0 +1,133 @@
+//! What a build asks of the outside: an image, and running a step. Nothing else leaves this crate.
+
+use crate::cancel::Cancel;
+use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Result};
+use berth_store::mount::Rootfs;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The world around a build.
+pub trait Host: Sync {
+    /// An image for a platform, with all of its layers in the store. `ask`: its registry is asked whether the name
+    /// means something else by now.
+    ///
+    /// # Errors
+    /// There is none, or not for that platform.
+    fn image(&self, reference: &Reference, platform: &Platform, ask: bool) -> Result<BaseImage>;
+
+    /// Runs a step to its end; what it writes goes to `output`.
+    ///
+    /// # Errors
+    /// It could not be started, or the build was cancelled meanwhile.
+    fn run(&self, step: &Step<'_>, output: &mut dyn FnMut(&[u8])) -> Result<StepExit>;
+
+    /// Whether programs for that platform run here, as they are or under an emulator.
+    fn can_run(&self, platform: &Platform) -> bool;
+
+    /// Fetches a file for `ADD` into `destination`, which does not exist yet.
+    ///
+    /// # Errors
+    /// It is not there, or its line broke.
+    fn fetch(&self, url: &str, destination: &Path, cancel: &Cancel) -> Result<Fetched>;
+}
+
+/// An image to start from.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// The digest that its name means.
+    pub digest: Digest,
+    /// What it says about itself.
+    pub config: ImageConfig,
+    /// Its layers, the base first.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// As manifests have it.
+    pub descriptor: Descriptor,
+    /// The digest of its tar.
+    pub diff_id: Digest,
+}
+
+/// What was fetched for `ADD`.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    /// The name its server gives it.
+    pub name: Option<String>,
+    /// When it changed last, in seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// A process to be run over layers.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// Names its cgroup and its directories; unique.
+    pub id: &'a str,
+    /// A directory that goes with the step.
+    pub directory: &'a Path,
+    /// Where it runs.
+    pub rootfs: &'a Rootfs,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// `user[:group]`.
+    pub user: String,
+    /// Where it starts.
+    pub working_dir: String,
+    /// What it calls its machine.
+    pub hostname: String,
+    /// What it sees beside its root.
+    pub mounts: Vec<StepMount>,
+    /// How it reaches others.
+    pub network: StepNetwork,
+    /// Whether nothing is held back.
+    pub insecure: bool,
+    /// Ends it early.
+    pub cancel: &'a Cancel,
+}
+
+/// Something a step sees beside its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepMount {
+    /// Where.
+    pub target: PathBuf,
+    /// What.
+    pub source: StepMountSource,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepMountSource {
+    /// A file or directory of the host.
+    Bind {
+        /// Which.
+        path: PathBuf,
+        /// Whether it cannot be written.
+        read_only: bool,
+    },
+    /// Memory, with a limit in bytes.
+    Tmpfs(Option<u64>),
+}
+
+/// How a step reaches others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepNetwork {
+    /// As a container does.
+    Default,
+    /// Not at all.
+    None,
+    /// As the host.
+    Host,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepExit {
+    /// Its code.
+    pub code: i32,
+    /// Whether the kernel killed it because memory ran out.
+    pub oom_killed: bool,
+}

@@ -1,0 +1,95 @@
+//! What a build is told: plain data, complete before anything is read.
+//!
+//! Not here: flags, the environment, what becomes of the result. Invariant: a secret's bytes are here and in the
+//! step that asks for them, and nowhere else.
+
+use crate::ignore::Ignore;
+use berth_oci::{Platform, Reference};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A build to be.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// What errors call the Dockerfile.
+    pub dockerfile_name: String,
+    /// Its bytes.
+    pub dockerfile: Vec<u8>,
+    /// Where `COPY` and `ADD` find files.
+    pub context: ContextSource,
+    /// `--build-context`.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub args: BTreeMap<String, String>,
+    /// `--label`: they are written last.
+    pub labels: Vec<(String, String)>,
+    /// For what the image is made; one or more.
+    pub platforms: Vec<Platform>,
+    /// Which steps must be done anew.
+    pub no_cache: NoCache,
+    /// Whether base images are asked for at their registry.
+    pub pull: bool,
+    /// `--network`.
+    pub network: NetworkChoice,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Arc<[u8]>>,
+    /// Sockets of SSH agents by their ids.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Rights that steps may ask for.
+    pub entitlements: Entitlements,
+    /// `SOURCE_DATE_EPOCH`: nothing is younger.
+    pub epoch: Option<i64>,
+    /// How many steps run at once.
+    pub jobs: usize,
+}
+
+/// Where files come from.
+#[derive(Clone, Debug)]
+pub struct ContextSource {
+    /// The directory; `None`: there is none, as with a Dockerfile from standard input.
+    pub directory: Option<PathBuf>,
+    /// What is left out.
+    pub ignore: Option<Arc<Ignore>>,
+}
+
+/// `--build-context name=…`.
+#[derive(Clone, Debug)]
+pub enum NamedContext {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// An image.
+    Image(Reference),
+}
+
+/// Which steps must be done anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoCache {
+    /// All.
+    pub all: bool,
+    /// Those of these stages.
+    pub stages: Vec<String>,
+}
+
+/// `--network`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkChoice {
+    /// As a container has it.
+    #[default]
+    Default,
+    /// Loopback alone.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// Rights that steps may ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`.
+    pub network_host: bool,
+    /// `security.insecure`.
+    pub insecure: bool,
+}

@@ -1,0 +1,66 @@
+//! The trees of the host that a build copies from: the context and those that were named.
+
+use crate::files::{Contents, Root, StatCache};
+use crate::request::{BuildRequest, NamedContext};
+use berth_oci::{Error, Result};
+use berth_store::Store;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A tree of the host, and what is known of its contents.
+pub(crate) struct HostTree {
+    pub(crate) root: Root,
+    pub(crate) path: PathBuf,
+    cache: StatCache,
+}
+
+/// All of them.
+pub(crate) struct Contexts {
+    main: Option<HostTree>,
+    named: BTreeMap<String, HostTree>,
+}
+
+impl HostTree {
+    fn new(store: &Store, path: &Path, ignore: Option<std::sync::Arc<crate::ignore::Ignore>>) -> Result<Self> {
+        let directory = store.build_directory("stat")?;
+        let root = Root::context(path, ignore)?;
+        Ok(Self { root, path: path.to_owned(), cache: StatCache::open(&directory, path) })
+    }
+
+    /// Contents with what is known of them.
+    pub(crate) fn contents(&self) -> Contents<'_> {
+        Contents { root: &self.root, cache: Some(&self.cache) }
+    }
+}
+
+impl Contexts {
+    pub(crate) fn new(store: &Store, request: &BuildRequest) -> Result<Self> {
+        let source = &request.context;
+        let main = source.directory.as_deref().map(|path| HostTree::new(store, path, source.ignore.clone()));
+        let mut named = BTreeMap::new();
+        for (name, context) in &request.contexts {
+            if let NamedContext::Directory(path) = context {
+                named.insert(name.clone(), HostTree::new(store, path, None)?);
+            }
+        }
+        Ok(Self { main: main.transpose()?, named })
+    }
+
+    /// The build's own context.
+    pub(crate) fn main(&self) -> Result<&HostTree> {
+        self.main.as_ref().ok_or_else(|| {
+            Error::not_found("there is no build context to copy from")
+                .hint("the Dockerfile came alone; give a directory: berth build -f - DIRECTORY")
+        })
+    }
+
+    /// A named one, if it is a directory.
+    pub(crate) fn named(&self, name: &str) -> Option<&HostTree> {
+        self.named.get(name)
+    }
+
+    /// Remembers what was read.
+    pub(crate) fn save(&self) -> Result<()> {
+        self.main.iter().chain(self.named.values()).try_for_each(|tree| tree.cache.save())
+    }
+}

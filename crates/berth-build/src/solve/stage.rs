@@ -1,0 +1,177 @@
+//! A stage: its base, what the base asks of its children, then its instructions one after the other.
+
+use super::graph::{FromName, from_name};
+use super::snapshot::Snapshot;
+use super::step::StepName;
+use super::{Solver, config, copy, name, run, workdir};
+use crate::dockerfile::{Command, Instruction, Span, parse_trigger};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::host::BaseImage;
+use crate::request::NamedContext;
+use berth_oci::{Context, Error, Kind, Platform, Reference, Result};
+use std::time::Instant;
+
+/// An instruction on its turn.
+pub(crate) struct Turn<'a> {
+    pub(crate) stage: usize,
+    pub(crate) instruction: &'a Instruction,
+    /// Whether results from before count.
+    pub(crate) fresh: bool,
+    pub(crate) step: StepName,
+}
+
+/// The result of a stage.
+pub(super) fn evaluate(solver: &Solver<'_>, index: usize) -> Result<Snapshot, Failure> {
+    let file = solver.shared.file;
+    let stage = &file.stages[index];
+    let at = |span: Span| {
+        move |failure: Failure| match failure.place {
+            Some(_) => failure,
+            None => Failure { place: Some((file.source.clone(), span)), ..failure },
+        }
+    };
+    let counted = stage.instructions.iter().filter(|i| name::is_counted(&i.command)).count();
+    let (mut snapshot, triggers) = base(solver, index, counted).map_err(at(stage.span))?;
+    let total = 1 + counted + triggers.iter().filter(|i| name::is_counted(&i.command)).count();
+    let mut number = 1;
+    let own = stage.instructions.iter().map(|instruction| (instruction, instruction.span));
+    for (instruction, span) in triggers.iter().map(|trigger| (trigger, stage.span)).chain(own) {
+        number += usize::from(name::is_counted(&instruction.command));
+        let prefix = name::prefix(solver, index, number, total);
+        let step = StepName {
+            text: format!("{prefix} {}", name::shown(instruction, &snapshot, file.escape)),
+            place: format!("{} {number}", stage.name.as_deref().unwrap_or(&index.to_string())),
+        };
+        let turn = Turn { stage: index, instruction, fresh: is_fresh(solver, index), step };
+        solver.shared.cancel.check().map_err(Failure::from)?;
+        obey(solver, &mut snapshot, &turn).map_err(at(span))?;
+    }
+    Ok(snapshot)
+}
+
+fn obey(solver: &Solver<'_>, snapshot: &mut Snapshot, turn: &Turn<'_>) -> Result<(), Failure> {
+    match &turn.instruction.command {
+        Command::Run(command) => run::run(solver, snapshot, turn, command),
+        Command::Copy(command) => copy::copy(solver, snapshot, turn, command),
+        Command::Add(command) => super::add::add(solver, snapshot, turn, command),
+        Command::Workdir(path) => workdir::workdir(solver, snapshot, turn, path),
+        command => Ok(config::apply(solver, snapshot, command)?),
+    }
+}
+
+fn is_fresh(solver: &Solver<'_>, stage: usize) -> bool {
+    let wanted = &solver.shared.request.no_cache;
+    let name = solver.shared.file.stages[stage].name.clone().unwrap_or_else(|| stage.to_string());
+    wanted.all || wanted.stages.iter().any(|stage| stage.to_lowercase() == name)
+}
+
+/// What a stage starts from, and the instructions that this asks for.
+fn base(solver: &Solver<'_>, index: usize, counted: usize) -> Result<(Snapshot, Vec<Instruction>), Failure> {
+    let origin = &solver.graph.origins[index];
+    let platform = origin.platform.clone().unwrap_or_else(|| solver.inputs.target_platform.clone());
+    let mut snapshot = match (solver.shared.request.contexts.get(&origin.base), origin.stage) {
+        (Some(NamedContext::Image(reference)), _) => image(solver, index, reference, &platform, counted)?,
+        (Some(NamedContext::Directory(path)), _) => {
+            return Err(Error::unsupported(format!("`{}` is a directory, not an image", path.display()))
+                .hint("FROM takes an image: docker-image://NAME; a directory is for COPY --from")
+                .into());
+        }
+        (None, Some(stage)) => solver.stage(stage)?.child(),
+        (None, None) if origin.base == "scratch" => Snapshot::scratch(&platform),
+        (None, None) => {
+            let reference: Reference = origin.base.parse().map_err(|error: Error| {
+                Error::invalid(format!("failed to parse stage name \"{}\": {error}", origin.base))
+            })?;
+            image(solver, index, &reference.or_latest(), &platform, counted)?
+        }
+    };
+    let texts = snapshot.image.config.on_build.take().unwrap_or_default();
+    let triggers = texts.iter().map(|text| parse_trigger(text)).collect::<Result<Vec<_>, _>>();
+    Ok((snapshot, triggers?))
+}
+
+fn image(
+    solver: &Solver<'_>,
+    index: usize,
+    reference: &Reference,
+    platform: &Platform,
+    counted: usize,
+) -> Result<Snapshot, Failure> {
+    let base = fetch(solver, reference, platform, None)?;
+    let shared = solver.shared;
+    let step = shared.number();
+    let prefix = name::prefix(solver, index, 1, 1 + counted);
+    shared.tell(Event::Started { step, name: &format!("{prefix} FROM {reference}@{}", base.digest) });
+    shared.tell(Event::Cached { step });
+    Ok(Snapshot::of_image(base, platform))
+}
+
+/// An image by name, told as a step of its own.
+pub(super) fn fetch(
+    solver: &Solver<'_>,
+    reference: &Reference,
+    platform: &Platform,
+    written: Option<&str>,
+) -> Result<BaseImage, Failure> {
+    let shared = solver.shared;
+    let started = Instant::now();
+    let step = shared.number();
+    let name = format!("[internal] load metadata for {reference}");
+    shared.tell(Event::Started { step, name: &name });
+    match shared.host.image(reference, platform, shared.request.pull) {
+        Ok(base) => {
+            shared.tell(Event::Done { step, elapsed: started.elapsed() });
+            Ok(base)
+        }
+        Err(error) => {
+            shared.tell(Event::Failed { step, why: error.message() });
+            let guess = written
+                .filter(|_| error.kind() == Kind::NotFound)
+                .map(|written| {
+                    let names = shared.file.stages.iter().filter_map(|stage| stage.name.as_deref());
+                    crate::dockerfile::did_you_mean(crate::dockerfile::nearest(written, names, true).as_deref())
+                })
+                .unwrap_or_default();
+            let hint = error.hint_text().map(str::to_owned);
+            let told = Err::<(), _>(error)
+                .context(|| format!("{}: failed to resolve source metadata for {reference}", reference.familiar()))
+                .expect_err("it was an error before");
+            let mut told = Error::new(told.kind(), format!("{told}{guess}"));
+            if let Some(hint) = hint {
+                told = told.hint(hint);
+            }
+            let step = crate::failure::StepFailure { name, output: Vec::new() };
+            Err(Failure { error: told, place: None, step: Some(step) })
+        }
+    }
+}
+
+/// The layers that `--from` names, for the platform of the stage.
+pub(super) fn layers_from(
+    solver: &Solver<'_>,
+    snapshot: &Snapshot,
+    turn: &Turn<'_>,
+    from: &str,
+) -> Result<Option<Vec<crate::host::Layer>>, Failure> {
+    let shared = solver.shared;
+    match from_name(shared.file, shared.request, from, turn.stage) {
+        FromName::Stage(index) if index == turn.stage => {
+            Err(Error::invalid(format!("circular dependency detected on stage: {from}")).into())
+        }
+        FromName::Stage(index) => Ok(Some(solver.stage(index)?.layers.clone())),
+        FromName::Context(name) => match &shared.request.contexts[name] {
+            NamedContext::Image(reference) => {
+                Ok(Some(fetch(solver, reference, &snapshot.platform, None)?.layers))
+            }
+            NamedContext::Directory(_) => Ok(None),
+        },
+        FromName::Image("scratch") => Ok(Some(Vec::new())),
+        FromName::Image(name) => {
+            let reference: Reference = name.parse().map_err(|error: Error| {
+                Error::invalid(format!("invalid from flag value {name}: {error}"))
+            })?;
+            Ok(Some(fetch(solver, &reference.or_latest(), &snapshot.platform, Some(name))?.layers))
+        }
+    }
+}
