@@ -23,12 +23,8 @@ mod solve;
 pub use cancel::Cancel;
 pub use event::{Event, Listener};
 pub use failure::{Failure, StepFailure};
-pub use host::{
-    BaseImage, Fetched, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork,
-};
-pub use request::{
-    BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache,
-};
+pub use host::{BaseImage, Fetched, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork};
+pub use request::{BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache};
 pub use solve::{Built, BuiltImage, build};
 
 #[cfg(test)]

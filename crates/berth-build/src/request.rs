@@ -53,6 +53,8 @@ pub struct ContextSource {
     pub directory: Option<PathBuf>,
     /// What is left out.
     pub ignore: Option<Arc<Ignore>>,
+    /// Whether its files are the same files at the next build, so that it pays to remember what was read.
+    pub is_stable: bool,
 }
 
 /// `--build-context name=…`.

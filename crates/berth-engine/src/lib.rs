@@ -3,6 +3,7 @@
 //! Here: [`Engine`], whose methods are the verbs; each topic has its file. Not here: printing, the environment,
 //! clap, HTTP, Docker's JSON, default paths. Invariant: a verb that fails leaves nothing half done.
 
+mod build;
 mod cdi;
 pub mod container;
 mod dns;
@@ -23,6 +24,7 @@ mod tree;
 mod usage;
 mod volume;
 
+pub use build::{BuildOptions, BuildOutput, BuildResult, StepLimits};
 pub use engine::{Engine, EngineSettings};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,

@@ -56,6 +56,9 @@ pub struct Bundle {
     /// What its monitor does for it beyond running it once.
     #[serde(default)]
     pub life: Life,
+    /// Whether it dies with the connection that created it: a build's step is nobody's once its build is gone.
+    #[serde(default)]
+    pub tied: bool,
 }
 
 /// How a container's names are looked up by its monitor.

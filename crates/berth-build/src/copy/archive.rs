@@ -1,7 +1,7 @@
 //! `ADD` of an archive: its entries take their places below the destination.
 //!
 //! Not here: what is compressed how ([`berth_store::archives`]). Invariant: no entry lands outside of the
-//! destination: names are taken from there, and links that lead out of the image lead back into it.
+//! destination: it is the root of all names and links in the archive.
 
 use super::made::{Bytes, Made, MadeKind};
 use super::owner::Owner;
@@ -53,7 +53,8 @@ impl Visitor for Members {
         let kind = match &entry.kind {
             EntryKind::File(data) => {
                 offset = data.offset;
-                let file = Arc::clone(self.1.as_ref().expect("the archive's file is there while it is scanned"));
+                let file =
+                    Arc::clone(self.1.as_ref().expect("the archive's file is there while it is scanned"));
                 let segments = data.segments.map(Into::into);
                 MadeKind::File { size: data.size, bytes: Bytes::Archive { file, offset, segments } }
             }
@@ -115,11 +116,16 @@ fn scan(bytes: impl Read + Send, temporary: &Path) -> Result<Option<(Arc<File>, 
 }
 
 impl Member {
-    fn place(self, target: &mut Target<'_>, base: &[u8], file: &Arc<File>, owner: Option<Owner>) -> Result<()> {
+    fn place(
+        self,
+        target: &mut Target<'_>,
+        base: &[u8],
+        file: &Arc<File>,
+        owner: Option<Owner>,
+    ) -> Result<()> {
         let parts = inside(&self.path);
         let Some((name, parents)) = parts.split_last() else { return Ok(()) };
-        let parent = parents.iter().fold(base.to_vec(), |path, part| join(&path, part));
-        let parent = target.resolve(&parent)?;
+        let parent = target.resolve_below(base, &parents.join(&b'/'))?;
         target.make_directories(&parent, owner.unwrap_or_default())?;
         let path = join(&parent, name);
         let kind = match self.kind {
@@ -128,23 +134,24 @@ impl Member {
                 MadeKind::File { size, bytes }
             }
             MadeKind::HardLink(link) => {
-                let link = inside(&link).iter().fold(base.to_vec(), |path, part| join(&path, part));
-                let Some((name, above)) = inside(&link).split_last().map(|(n, a)| (n.clone(), a.join(&b'/')))
-                else {
+                let parts = inside(&link);
+                let Some((name, above)) = parts.split_last() else {
                     return Err(Error::corrupt("a hard link of the archive leads to its root"));
                 };
-                let link = join(&target.resolve(&above)?, &name);
+                let link = join(&target.resolve_below(base, &above.join(&b'/'))?, name);
                 // A copy of what is there would be no link; docker refuses the same.
                 if target.look_up(&link)?.is_none() {
                     let shown = String::from_utf8_lossy(&link).into_owned();
-                    return Err(Error::corrupt(format!("the archive links to `/{shown}`, which is not there")));
+                    return Err(Error::corrupt(format!(
+                        "the archive links to `/{shown}`, which is not there"
+                    )));
                 }
                 MadeKind::HardLink(link)
             }
             kind => kind,
         };
         if matches!(kind, MadeKind::Directory) && matches!(target.look_up(&path)?, Some(Seen::Symlink(_))) {
-            let real = target.resolve(&path)?;
+            let real = target.resolve_below(base, path.strip_prefix(base).unwrap_or(&path))?;
             if target.look_up(&real)? == Some(Seen::Directory) {
                 return Ok(());
             }

@@ -63,10 +63,11 @@ fn clause(text: &str) -> Option<Clause> {
     }
     let operator = rest.chars().next()?;
     let permissions = &rest[1..];
-    permissions
-        .chars()
-        .all(|c| "rwxXstugo".contains(c))
-        .then(|| Clause { who, operator, permissions: permissions.to_owned() })
+    permissions.chars().all(|c| "rwxXstugo".contains(c)).then(|| Clause {
+        who,
+        operator,
+        permissions: permissions.to_owned(),
+    })
 }
 
 impl Clause {

@@ -21,16 +21,18 @@ pub(crate) fn look_up_owner(text: &str, target: &Target<'_>) -> Result<Owner> {
         Ok(uid) => Owner { uid, gid: uid },
         Err(_) if user.is_empty() => Owner::default(),
         Err(_) => {
-            let entry = passwd_entry(user, target)?
-                .ok_or_else(|| Error::not_found(format!("unable to find user {user}: no matching entries in passwd file")))?;
+            let entry = passwd_entry(user, target)?.ok_or_else(|| {
+                Error::not_found(format!("unable to find user {user}: no matching entries in passwd file"))
+            })?;
             Owner { uid: entry.uid, gid: entry.gid }
         }
     };
     owner.gid = match (group, group.parse::<u32>()) {
         ("", _) => owner.gid,
         (_, Ok(gid)) => gid,
-        (name, Err(_)) => group_entry(name, target)?
-            .ok_or_else(|| Error::not_found(format!("unable to find group {name}: no matching entries in group file")))?,
+        (name, Err(_)) => group_entry(name, target)?.ok_or_else(|| {
+            Error::not_found(format!("unable to find group {name}: no matching entries in group file"))
+        })?,
     };
     Ok(owner)
 }

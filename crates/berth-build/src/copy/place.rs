@@ -21,7 +21,12 @@ pub(crate) struct Placing<'a> {
 }
 
 /// Places a choice.
-pub(crate) fn place(target: &mut Target<'_>, root: &Root, choice: &Choice, placing: &Placing<'_>) -> Result<()> {
+pub(crate) fn place(
+    target: &mut Target<'_>,
+    root: &Root,
+    choice: &Choice,
+    placing: &Placing<'_>,
+) -> Result<()> {
     let top = &choice.files[0];
     let base = destination(target, &choice.name, top.meta.is_directory(), placing)?;
     let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();

@@ -65,24 +65,35 @@ impl<'a> Target<'a> {
 
     /// The path that `path` really is: links followed inside the root, names that are not there taken as they are.
     pub(crate) fn resolve(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let mut real: Vec<Vec<u8>> = Vec::new();
+        self.resolve_below(b"", path)
+    }
+
+    /// The same with a directory for the root, which holds no links itself.
+    pub(crate) fn resolve_below(&self, base: &[u8], path: &[u8]) -> Result<Vec<u8>> {
+        let top = components(base);
+        let mut real = top.clone();
         let mut rest = components(path);
         rest.reverse();
         let mut links = 0;
         while let Some(component) = rest.pop() {
             if component == b".." {
-                real.pop();
+                if real.len() > top.len() {
+                    real.pop();
+                }
                 continue;
             }
             real.push(component);
             if let Some(Seen::Symlink(target)) = self.look_up(&real.join(&b'/'))? {
                 links += 1;
                 if links > LINKS_LIMIT {
-                    return Err(Error::invalid(format!("too many links: `{}`", String::from_utf8_lossy(path))));
+                    return Err(Error::invalid(format!(
+                        "too many links: `{}`",
+                        String::from_utf8_lossy(path)
+                    )));
                 }
                 real.pop();
                 if target.starts_with(b"/") {
-                    real.clear();
+                    real.clone_from(&top);
                 }
                 let mut more = components(&target);
                 more.reverse();

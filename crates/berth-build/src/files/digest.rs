@@ -20,10 +20,8 @@ pub(crate) struct Contents<'a> {
 impl Contents<'_> {
     /// The digests of these files, in their order.
     pub(crate) fn digests(&self, files: &[(&[u8], &Meta)]) -> Result<Vec<[u8; 32]>> {
-        let mut digests: Vec<Option<[u8; 32]>> = files
-            .iter()
-            .map(|(_, meta)| self.cache.and_then(|cache| cache.get(&meta.identity)))
-            .collect();
+        let mut digests: Vec<Option<[u8; 32]>> =
+            files.iter().map(|(_, meta)| self.cache.and_then(|cache| cache.get(&meta.identity))).collect();
         let missing: Vec<usize> = (0..files.len()).filter(|at| digests[*at].is_none()).collect();
         let workers = thread::available_parallelism().map_or(1, usize::from).min(missing.len().div_ceil(16));
         let next = AtomicUsize::new(0);

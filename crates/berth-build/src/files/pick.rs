@@ -50,6 +50,9 @@ pub(crate) fn pick(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<Choice>> {
     let parts = clean(wanted.path.as_bytes());
     let is_pattern = parts.iter().any(|part| is_pattern(part));
     let mut found = Vec::new();
+    // Only `--parents` knows a wildcard for any number of directories.
+    let parts: Vec<_> =
+        parts.into_iter().map(|part| if part == b"**" { b"*".to_vec() } else { part }).collect();
     for path in expand(root, &parts)? {
         // A link that is named is followed; the name stays its own.
         let real = root.real_path(&path)?;
@@ -60,9 +63,8 @@ pub(crate) fn pick(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<Choice>> {
             return Err(missing(wanted.path));
         };
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default().to_vec();
-        let is_excluded = |path: &[u8]| {
-            wanted.exclude.is_some_and(|filter| filter.matches(&String::from_utf8_lossy(path)))
-        };
+        let is_excluded =
+            |path: &[u8]| wanted.exclude.is_some_and(|filter| filter.matches(&String::from_utf8_lossy(path)));
         if !meta.is_directory() && is_excluded(&name) {
             continue;
         }
@@ -130,7 +132,8 @@ fn walk(
     for name in root.names(directory)? {
         let (source, path) = (join(directory, &name.name), join(below, &name.name));
         let is_excluded = exclude.is_some_and(|filter| filter.matches(&String::from_utf8_lossy(&path)));
-        let may_hold = name.meta.is_directory() && exclude.is_some_and(|filter| filter.may_bring_back_below(&String::from_utf8_lossy(&path)));
+        let may_hold = name.meta.is_directory()
+            && exclude.is_some_and(|filter| filter.may_bring_back_below(&String::from_utf8_lossy(&path)));
         if name.meta.kind == MetaKind::Socket || (is_excluded && !may_hold) {
             continue;
         }

@@ -31,9 +31,8 @@ pub(super) fn add(
             .hint("clone it beside the Dockerfile and COPY it, or give it as the build context")
             .into());
     }
-    let checksum = Expander::new(snapshot.scope.variables())
-        .optional(add.checksum.as_ref())
-        .map_err(Error::from)?;
+    let checksum =
+        Expander::new(snapshot.scope.variables()).optional(add.checksum.as_ref()).map_err(Error::from)?;
     if checksum.is_some() && (remote.len() != 1 || !local.is_empty()) {
         return Err(Error::invalid("checksum can't be specified for multiple sources or local files").into());
     }
@@ -90,7 +89,7 @@ fn fetch(
     }
     let name = fetched.name.or_else(|| name_of(url)).unwrap_or_else(|| "__unnamed__".to_owned());
     let size = file.metadata().at(&path)?.len();
-    let modified = fetched.modified.unwrap_or_else(|| shared.now.as_second());
+    let modified = fetched.modified.unwrap_or_else(|| shared.now().as_second());
     Ok(FetchedFile { name, path: Arc::new(path), size, digest: text, modified, unpack })
 }
 

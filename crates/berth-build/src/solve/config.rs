@@ -102,7 +102,7 @@ pub(super) fn apply(solver: &Solver<'_>, snapshot: &mut Snapshot, command: &Comm
             return Err(Error::internal(format!("{} is a step", command.name())));
         }
     };
-    snapshot.note_empty(said, solver.shared.now);
+    snapshot.note_empty(said);
     Ok(())
 }
 
@@ -182,7 +182,9 @@ fn check_signal(text: &str) -> Result<()> {
 }
 
 fn is_real_time(name: &str) -> bool {
-    let within = |rest: &str, sign| rest.is_empty() || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 15));
+    let within = |rest: &str, sign| {
+        rest.is_empty() || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 15))
+    };
     name.strip_prefix("RTMIN").is_some_and(|rest| within(rest, '+'))
         || name.strip_prefix("RTMAX").is_some_and(|rest| within(rest, '-'))
 }
@@ -205,9 +207,15 @@ mod tests {
 
     #[test]
     fn signals_are_names_or_numbers() {
-        for (text, expected) in
-            [("SIGTERM", true), ("term", true), ("9", true), ("RTMIN+3", true), ("0", false), ("SIGX", false), ("", false)]
-        {
+        for (text, expected) in [
+            ("SIGTERM", true),
+            ("term", true),
+            ("9", true),
+            ("RTMIN+3", true),
+            ("0", false),
+            ("SIGX", false),
+            ("", false),
+        ] {
             assert_eq!(check_signal(text).is_ok(), expected, "{text}");
         }
     }

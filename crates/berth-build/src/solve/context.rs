@@ -1,17 +1,19 @@
 //! The trees of the host that a build copies from: the context and those that were named.
 
 use crate::files::{Contents, Root, StatCache};
+use crate::ignore::Ignore;
 use crate::request::{BuildRequest, NamedContext};
 use berth_oci::{Error, Result};
 use berth_store::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A tree of the host, and what is known of its contents.
 pub(crate) struct HostTree {
     pub(crate) root: Root,
     pub(crate) path: PathBuf,
-    cache: StatCache,
+    cache: Option<StatCache>,
 }
 
 /// All of them.
@@ -21,26 +23,30 @@ pub(crate) struct Contexts {
 }
 
 impl HostTree {
-    fn new(store: &Store, path: &Path, ignore: Option<std::sync::Arc<crate::ignore::Ignore>>) -> Result<Self> {
+    fn new(store: &Store, path: &Path, ignore: Option<Arc<Ignore>>, is_stable: bool) -> Result<Self> {
         let directory = store.build_directory("stat")?;
         let root = Root::context(path, ignore)?;
-        Ok(Self { root, path: path.to_owned(), cache: StatCache::open(&directory, path) })
+        let cache = is_stable.then(|| StatCache::open(&directory, path));
+        Ok(Self { root, path: path.to_owned(), cache })
     }
 
     /// Contents with what is known of them.
     pub(crate) fn contents(&self) -> Contents<'_> {
-        Contents { root: &self.root, cache: Some(&self.cache) }
+        Contents { root: &self.root, cache: self.cache.as_ref() }
     }
 }
 
 impl Contexts {
     pub(crate) fn new(store: &Store, request: &BuildRequest) -> Result<Self> {
         let source = &request.context;
-        let main = source.directory.as_deref().map(|path| HostTree::new(store, path, source.ignore.clone()));
+        let main = source
+            .directory
+            .as_deref()
+            .map(|path| HostTree::new(store, path, source.ignore.clone(), source.is_stable));
         let mut named = BTreeMap::new();
         for (name, context) in &request.contexts {
             if let NamedContext::Directory(path) = context {
-                named.insert(name.clone(), HostTree::new(store, path, None)?);
+                named.insert(name.clone(), HostTree::new(store, path, None, true)?);
             }
         }
         Ok(Self { main: main.transpose()?, named })
@@ -61,6 +67,10 @@ impl Contexts {
 
     /// Remembers what was read.
     pub(crate) fn save(&self) -> Result<()> {
-        self.main.iter().chain(self.named.values()).try_for_each(|tree| tree.cache.save())
+        self.main
+            .iter()
+            .chain(self.named.values())
+            .filter_map(|tree| tree.cache.as_ref())
+            .try_for_each(StatCache::save)
     }
 }

@@ -7,7 +7,7 @@ use super::graph::{FromName, from_name};
 use super::key::{Inputs, Record};
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
-use super::step::{Doing, known, perform, remember};
+use super::step::{Doing, Outcome, known, perform, remember};
 use super::{Shared, Solver};
 use crate::copy::{ModeChange, Owner, Placing, Target, look_up_owner, place, place_document, unpack};
 use crate::dockerfile::{Copy, Expander, Files};
@@ -80,18 +80,22 @@ pub(super) fn copy(
     let from = match copy.from.as_deref() {
         _ if copy.files.sources.is_empty() => From::Nowhere,
         None => From::Host(shared.contexts.main()?),
-        Some(name) => match (layers_from(solver, snapshot, turn, name)?, from_name(shared.file, shared.request, name, turn.stage)) {
+        Some(name) => match (
+            layers_from(solver, snapshot, turn, name)?,
+            from_name(shared.file, shared.request, name, turn.stage),
+        ) {
             (Some(layers), _) => From::Layers(layers),
             (None, FromName::Context(name)) => From::Host(
-                shared.contexts.named(name).ok_or_else(|| Error::internal(format!("context {name} is not open")))?,
+                shared
+                    .contexts
+                    .named(name)
+                    .ok_or_else(|| Error::internal(format!("context {name} is not open")))?,
             ),
             (None, _) => return Err(Error::internal("a stage has no layers").into()),
         },
     };
-    let transfer = Transfer {
-        parents: copy.parents,
-        ..read(snapshot, "COPY", &copy.files, copy.parents, from)?
-    };
+    let transfer =
+        Transfer { parents: copy.parents, ..read(snapshot, "COPY", &copy.files, copy.parents, from)? };
     transfer.make(solver, snapshot, turn)
 }
 
@@ -155,16 +159,19 @@ pub(super) fn read<'a>(
 
 impl Transfer<'_> {
     /// Makes the layer, or finds it.
-    pub(super) fn make(self, solver: &Solver<'_>, snapshot: &mut Snapshot, turn: &Turn<'_>) -> Result<(), Failure> {
+    pub(super) fn make(
+        self,
+        solver: &Solver<'_>,
+        snapshot: &mut Snapshot,
+        turn: &Turn<'_>,
+    ) -> Result<(), Failure> {
         let shared = solver.shared;
         let mode = self.chmod.as_deref().map(ModeChange::parse).transpose()?;
         let inputs = self.inputs(snapshot, shared);
-        let layers = match &self.from {
-            From::Nowhere => {
-                perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
-                    self.layer(doing, snapshot, None, &[], mode.as_ref())
-                })?
-            }
+        let outcome = match &self.from {
+            From::Nowhere => perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+                self.layer(doing, snapshot, None, &[], mode.as_ref())
+            })?,
             From::Host(tree) => {
                 let choices = self.choices(&tree.root).map_err(|error| explain_missing(error, tree))?;
                 let mut inputs = inputs;
@@ -173,17 +180,15 @@ impl Transfer<'_> {
                     self.layer(doing, snapshot, Some(&tree.root), &choices, mode.as_ref())
                 })?
             }
-            From::Layers(from) => self.from_layers(solver, snapshot, turn, from, inputs, mode.as_ref())?,
+            From::Layers(from) => self.out_of_layers(solver, snapshot, turn, from, inputs, mode.as_ref())?,
         };
-        for layer in layers {
-            snapshot.add_layer(layer, &self.said, shared.now);
-        }
+        snapshot.add_layers(outcome, &format!("{} # buildkit", self.said));
         Ok(())
     }
 
     /// From layers there are two ways to know a result: by the layers, which costs nothing to look at, and by the
     /// contents, which are the same in many layers.
-    fn from_layers(
+    fn out_of_layers(
         &self,
         solver: &Solver<'_>,
         snapshot: &Snapshot,
@@ -191,40 +196,46 @@ impl Transfer<'_> {
         from: &[Layer],
         inputs: Inputs,
         mode: Option<&ModeChange>,
-    ) -> Result<Vec<Layer>, Failure> {
+    ) -> Result<Outcome, Failure> {
         let shared = solver.shared;
         let ids: Vec<&str> = from.iter().map(|layer| layer.diff_id.as_str()).collect();
         let mut by_layers = inputs.clone();
         by_layers.add("from", Digest::of(ids.join(" ").as_bytes()).to_string());
         let quick = by_layers.key();
-        if !turn.fresh && let Some(record) = known(shared, &quick)? {
+        if !turn.fresh
+            && let Some(record) = known(shared, &quick)?
+        {
             let step = shared.number();
             shared.tell(Event::Started { step, name: &turn.step.text });
             shared.tell(Event::Cached { step });
-            return Ok(record.layers);
+            return Ok(record.into());
         }
         let tree = layers_tree(shared, from)?;
         let choices = self.choices(&tree.root)?;
         let mut by_contents = inputs;
         self.add_contents(&mut by_contents, &Contents { root: &tree.root, cache: None }, &choices)?;
-        let layers = perform(solver, &turn.step, &by_contents, turn.fresh, &|doing| {
+        let outcome = perform(solver, &turn.step, &by_contents, turn.fresh, &|doing| {
             self.layer(doing, snapshot, Some(&tree.root), &choices, mode)
         })?;
         let record = Record {
             name: turn.step.text.clone(),
             place: turn.step.place.clone(),
             inputs: by_layers,
-            layers: layers.clone(),
+            layers: outcome.layers.clone(),
+            made: outcome.made,
             alias: Some(by_contents.key()),
         };
         remember(shared, &quick, &record, Duration::ZERO)?;
-        Ok(layers)
+        Ok(outcome)
     }
 
     fn inputs(&self, snapshot: &Snapshot, shared: &Shared<'_>) -> Inputs {
         let mut inputs = Inputs::new(self.operation);
         // A name has to be looked up in what is there.
-        let asks = self.chown.as_ref().is_some_and(|owner| owner.contains(|c: char| !c.is_ascii_digit() && c != ':'));
+        let asks = self
+            .chown
+            .as_ref()
+            .is_some_and(|owner| owner.contains(|c: char| !c.is_ascii_digit() && c != ':'));
         if !self.link || asks {
             inputs.add("base", snapshot.chain());
         }
@@ -276,10 +287,10 @@ impl Transfer<'_> {
     ) -> Result<Vec<Layer>> {
         let shared = doing.shared;
         let base = Root::layers(doing.place.view(&snapshot.diff_ids())?);
-        let whole = Target::new(Some(&base), shared.now.as_second(), shared.request.epoch);
+        let whole = Target::new(Some(&base), shared.now().as_second(), shared.request.epoch);
         let owner = self.chown.as_deref().map(|text| look_up_owner(text, &whole)).transpose()?;
         let mut target = match self.link {
-            true => Target::new(None, shared.now.as_second(), shared.request.epoch),
+            true => Target::new(None, shared.now().as_second(), shared.request.epoch),
             false => whole,
         };
         let placing = Placing { destination: self.destination.as_bytes(), owner, mode };
@@ -331,7 +342,8 @@ fn layers_tree(shared: &Shared<'_>, layers: &[Layer]) -> Result<LayersTree> {
 
 /// A file that is not there may have been left out, or be called otherwise.
 fn explain_missing(error: Error, tree: &HostTree) -> Error {
-    let Some(path) = error.message().split('"').nth(1).map(|path| path.trim_start_matches('/').to_owned()) else {
+    let Some(path) = error.message().split('"').nth(1).map(|path| path.trim_start_matches('/').to_owned())
+    else {
         return error;
     };
     if error.kind() != berth_oci::Kind::NotFound {
@@ -340,7 +352,9 @@ fn explain_missing(error: Error, tree: &HostTree) -> Error {
     let hint = match tree.root.left_out(path.as_bytes()) {
         Some(line) => format!("it is there, but line {line} of the ignore file leaves it out"),
         None => match similar(tree, &path) {
-            Some(name) => format!("the context `{}` has no such file; did you mean {name}?", tree.path.display()),
+            Some(name) => {
+                format!("the context `{}` has no such file; did you mean {name}?", tree.path.display())
+            }
             None => format!("the context `{}` has no such file", tree.path.display()),
         },
     };
@@ -350,6 +364,7 @@ fn explain_missing(error: Error, tree: &HostTree) -> Error {
 fn similar(tree: &HostTree, path: &str) -> Option<String> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let names = tree.root.names(parent.as_bytes()).ok()?;
-    let names: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(&name.name).into_owned()).collect();
+    let names: Vec<String> =
+        names.iter().map(|name| String::from_utf8_lossy(&name.name).into_owned()).collect();
     crate::dockerfile::nearest(name, names.iter().map(String::as_str), true)
 }

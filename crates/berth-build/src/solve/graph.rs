@@ -68,7 +68,8 @@ impl Graph {
             return Ok(());
         }
         path.push(index);
-        let base = self.origins[index].stage.filter(|_| !request.contexts.contains_key(&self.origins[index].base));
+        let base =
+            self.origins[index].stage.filter(|_| !request.contexts.contains_key(&self.origins[index].base));
         for needed in base.into_iter().chain(named_stages(file, request, index)) {
             self.visit(file, request, needed, path)?;
         }
@@ -102,7 +103,10 @@ fn named_stages(file: &Dockerfile, request: &BuildRequest, index: usize) -> Vec<
             _ => {}
         }
     }
-    names.into_iter().filter_map(|name| if let FromName::Stage(stage) = name { Some(stage) } else { None }).collect()
+    names
+        .into_iter()
+        .filter_map(|name| if let FromName::Stage(stage) = name { Some(stage) } else { None })
+        .collect()
 }
 
 /// What `--from=name` means in a stage.

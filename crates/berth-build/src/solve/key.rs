@@ -20,7 +20,11 @@ impl Inputs {
     }
 
     /// Adds several of one kind.
-    pub(crate) fn add_all<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v String>) -> &mut Self {
+    pub(crate) fn add_all<'v>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = &'v String>,
+    ) -> &mut Self {
         for value in values {
             self.add(name, value.as_str());
         }
@@ -43,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) place: String,
     pub(crate) inputs: Inputs,
     pub(crate) layers: Vec<crate::host::Layer>,
+    /// When it was done: what the history says as long as the result is used.
+    pub(crate) made: jiff::Timestamp,
     /// The key under which the result stands, where this is only another way to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias: Option<Digest>,

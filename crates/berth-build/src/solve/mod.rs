@@ -71,7 +71,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) lease: &'a Lease,
     pub(crate) contexts: Contexts,
     pub(crate) gate: Gate,
-    pub(crate) now: Timestamp,
+    epoch: Option<Timestamp>,
     numbers: AtomicUsize,
     failure: Mutex<Option<Failure>>,
     used_args: Mutex<BTreeSet<String>>,
@@ -125,7 +125,7 @@ pub fn build(
         lease: &lease,
         contexts: Contexts::new(store, request)?,
         gate: Gate::new(request.jobs),
-        now: request.epoch.and_then(|epoch| Timestamp::from_second(epoch).ok()).unwrap_or_else(Timestamp::now),
+        epoch: request.epoch.and_then(|epoch| Timestamp::from_second(epoch).ok()),
         numbers: AtomicUsize::new(1),
         failure: Mutex::new(None),
         used_args: Mutex::new(BTreeSet::new()),
@@ -154,6 +154,11 @@ pub fn build(
 }
 
 impl Shared<'_> {
+    /// Now, or the moment that is to count as now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.epoch.unwrap_or_else(Timestamp::now)
+    }
+
     /// A number for a step that is about to be told about.
     pub(crate) fn number(&self) -> usize {
         self.numbers.fetch_add(1, Ordering::Relaxed)
@@ -173,7 +178,10 @@ impl Shared<'_> {
     fn unused_args(&self) -> Vec<String> {
         let used = self.used_args.lock().unwrap_or_else(PoisonError::into_inner);
         let is_unused = |name: &&String| {
-            !used.contains(*name) && !run::is_proxy(name) && !name.starts_with("BUILDKIT_") && *name != "SOURCE_DATE_EPOCH"
+            !used.contains(*name)
+                && !run::is_proxy(name)
+                && !name.starts_with("BUILDKIT_")
+                && *name != "SOURCE_DATE_EPOCH"
         };
         self.request.args.keys().filter(is_unused).cloned().collect()
     }
@@ -222,7 +230,9 @@ impl<'a> Solver<'a> {
         loop {
             match &*state {
                 Progress::Done(snapshot) => return Ok(Arc::clone(snapshot)),
-                Progress::Failed => return Err(berth_oci::Error::cancelled("the build failed elsewhere").into()),
+                Progress::Failed => {
+                    return Err(berth_oci::Error::cancelled("the build failed elsewhere").into());
+                }
                 Progress::Running => state = cell.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Progress::Waiting => break,
             }

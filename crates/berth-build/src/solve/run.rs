@@ -38,15 +38,22 @@ pub(super) fn run(
     let program = program(run, snapshot);
     let network = network(solver, run)?;
     if run.security == Security::Insecure && !shared.request.entitlements.insecure {
-        return Err(Error::denied("security.insecure is not allowed").hint("--allow security.insecure").into());
+        return Err(Error::denied("security.insecure is not allowed")
+            .hint("--allow security.insecure")
+            .into());
     }
     if let Some(device) = run.devices.iter().find(|device| device.required) {
-        return Err(Error::unsupported(format!("RUN --device={}: builds have no devices", device.name)).into());
+        return Err(
+            Error::unsupported(format!("RUN --device={}: builds have no devices", device.name)).into()
+        );
     }
     if !shared.host.can_run(&snapshot.platform) {
-        return Err(Error::unsupported(format!("programs for {} do not run on this machine", snapshot.platform))
-            .hint("install an emulator: apt-get install qemu-user-static binfmt-support")
-            .into());
+        return Err(Error::unsupported(format!(
+            "programs for {} do not run on this machine",
+            snapshot.platform
+        ))
+        .hint("install an emulator: apt-get install qemu-user-static binfmt-support")
+        .into());
     }
     let mounts = Mounts::prepare(solver, snapshot, turn, run)?;
     let args = snapshot.scope.args();
@@ -66,13 +73,11 @@ pub(super) fn run(
         inputs.add("epoch", epoch.to_string());
     }
     let said = said(&program, &args);
-    let layers = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+    let outcome = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
         let sandbox = Sandbox { solver, snapshot, program: &program, network, run, mounts: &mounts };
         sandbox.run(doing)
     })?;
-    for layer in layers {
-        snapshot.add_layer(layer, &said, shared.now);
-    }
+    snapshot.add_layers(outcome, &format!("{said} # buildkit"));
     Ok(())
 }
 
@@ -106,8 +111,11 @@ fn network(solver: &Solver<'_>, run: &Run) -> Result<StepNetwork> {
 
 /// `RUN |1 A=1 /bin/sh -c make`.
 fn said(program: &Program, args: &[(String, String)]) -> String {
-    let shown: Vec<String> =
-        args.iter().filter(|(name, _)| !is_proxy(name)).map(|(name, value)| format!("{name}={value}")).collect();
+    let shown: Vec<String> = args
+        .iter()
+        .filter(|(name, _)| !is_proxy(name))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let command = program.args.join(" ");
     match shown.len() {
         0 => format!("RUN {command}"),
@@ -118,7 +126,8 @@ fn said(program: &Program, args: &[(String, String)]) -> String {
 /// The variables that steps get undeclared, and that are no part of their keys.
 pub(super) fn is_proxy(name: &str) -> bool {
     const NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
-    NAMES.contains(&name.to_uppercase().as_str()) && (name == name.to_uppercase() || name == name.to_lowercase())
+    NAMES.contains(&name.to_uppercase().as_str())
+        && (name == name.to_uppercase() || name == name.to_lowercase())
 }
 
 struct Sandbox<'a> {
@@ -149,7 +158,12 @@ impl Sandbox<'_> {
             env: self.env(&held.env),
             user: self.snapshot.image.config.user.clone(),
             working_dir: self.snapshot.working_dir().to_owned(),
-            hostname: shared.request.args.get("BUILDKIT_SANDBOX_HOSTNAME").map_or(HOSTNAME, String::as_str).to_owned(),
+            hostname: shared
+                .request
+                .args
+                .get("BUILDKIT_SANDBOX_HOSTNAME")
+                .map_or(HOSTNAME, String::as_str)
+                .to_owned(),
             mounts: held.mounts.clone(),
             network: self.network,
             insecure: self.run.security == Security::Insecure,

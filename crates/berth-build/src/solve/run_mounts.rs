@@ -98,7 +98,13 @@ impl Mounts {
                 format!("mount {} {}", mount.kind.name(), one.target),
                 format!(
                     "{from} {:?} {:?} {:?} {} {:?} {:?} {:?}",
-                    mount.source, mount.id, mount.env, mount.read_only, mount.size, mount.mode, (mount.uid, mount.gid)
+                    mount.source,
+                    mount.id,
+                    mount.env,
+                    mount.read_only,
+                    mount.size,
+                    mount.mode,
+                    (mount.uid, mount.gid)
                 ),
             );
         }
@@ -152,7 +158,12 @@ fn secret_id(mount: &Mount) -> String {
         .unwrap_or_default()
 }
 
-fn source(solver: &Solver<'_>, snapshot: &Snapshot, turn: &Turn<'_>, mount: &Mount) -> Result<Source, Failure> {
+fn source(
+    solver: &Solver<'_>,
+    snapshot: &Snapshot,
+    turn: &Turn<'_>,
+    mount: &Mount,
+) -> Result<Source, Failure> {
     let shared = solver.shared;
     match (mount.kind, mount.from.as_deref()) {
         (MountKind::Bind, None) => Ok(from_tree(shared.contexts.main()?, mount, None)?),
@@ -203,7 +214,7 @@ impl One {
         let shared = solver.shared;
         let name: &[u8] = b"files";
         let write = |root: &Root, choices: &[Choice]| -> Result<Digest> {
-            let mut target = Target::new(None, shared.now.as_second(), shared.request.epoch);
+            let mut target = Target::new(None, shared.now().as_second(), shared.request.epoch);
             let placing = Placing { destination: name, owner: None, mode: None };
             choices.iter().try_for_each(|choice| place(&mut target, root, choice, &placing))?;
             Ok(shared.store.add_written_layer(doing.place.lease(), |out| target.write(out))?.1)
@@ -238,7 +249,17 @@ impl One {
         let namespace = shared.request.args.get("BUILDKIT_CACHE_MOUNT_NS").map(|ns| format!("{ns}/"));
         let id = format!("{}{}", namespace.unwrap_or_default(), mount.id.as_deref().unwrap_or(&self.target));
         let all = shared.store.build_directory("mounts")?;
-        let base = Digest::of(id.as_bytes()).hex()[..32].to_owned();
+        // Whoever wants another owner, another mode or other first contents wants another directory.
+        let origin = match &self.source {
+            Source::Layers(layers) => {
+                layers.iter().map(|layer| layer.diff_id.to_string()).collect::<String>()
+            }
+            Source::Context { digest, .. } => digest.clone(),
+            Source::Own => String::new(),
+        };
+        let kind =
+            format!("{id}\n{:?} {:?} {:?} {origin} {:?}", mount.uid, mount.gid, mount.mode, mount.source);
+        let base = Digest::of(kind.as_bytes()).hex()[..32].to_owned();
         let directory = match mount.sharing.unwrap_or(Sharing::Shared) {
             Sharing::Shared => all.join(&base),
             Sharing::Locked => {
@@ -349,7 +370,8 @@ impl One {
         let id = self.mount.id.as_deref().unwrap_or("default");
         let Some(path) = solver.shared.request.agents.get(id) else {
             return match self.mount.required {
-                true => Err(Error::not_found(format!("unset ssh forward key {id}")).hint(format!("give it with --ssh {id}"))),
+                true => Err(Error::not_found(format!("unset ssh forward key {id}"))
+                    .hint(format!("give it with --ssh {id}"))),
                 false => Ok(None),
             };
         };

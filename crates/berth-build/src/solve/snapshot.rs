@@ -1,5 +1,7 @@
 //! Where a stage stands after an instruction: layers, configuration, variables.
 
+use super::step::Outcome;
+use super::workdir::clean;
 use super::{BuiltImage, Shared};
 use crate::dockerfile::{Scope, Variables};
 use crate::host::{BaseImage, Layer};
@@ -23,6 +25,21 @@ pub(crate) struct Snapshot {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What history says of who made an entry.
 const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// Gives entries without a time that of the layer before them, the first ones that of the first layer made here;
+/// answers the last one.
+fn settle_times(history: &mut [History], now: Timestamp) -> String {
+    let own = |entry: &&History| entry.comment.as_deref() == Some(COMMENT) && entry.created.is_some();
+    let first =
+        history.iter().rposition(|entry| entry.comment.as_deref() != Some(COMMENT)).map_or(0, |at| at + 1);
+    let first_made = history[first..].iter().find(own).and_then(|entry| entry.created.clone());
+    let before = history[..first].last().and_then(|entry| entry.created.clone());
+    let mut last = first_made.or(before).unwrap_or_else(|| now.to_string());
+    for entry in &mut history[first..] {
+        last = entry.created.get_or_insert(last).clone();
+    }
+    last
+}
 
 impl Snapshot {
     /// `FROM scratch`.
@@ -63,16 +80,15 @@ impl Snapshot {
         }
     }
 
-    /// A path as an instruction means it: absolute, or from the working directory; a slash at its end stays.
+    /// A path as an instruction means it: absolute, or from the working directory, clean; a slash at its end stays.
     pub(crate) fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') {
-            return path.to_owned();
-        }
-        let directory = self.working_dir().trim_end_matches('/');
-        match path {
-            "" | "." => format!("{directory}/"),
-            path => format!("{directory}/{path}"),
-        }
+        let is_directory = path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.");
+        let whole = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("{}/{path}", self.working_dir()),
+        };
+        let clean = clean(&whole);
+        if is_directory && clean != "/" { format!("{clean}/") } else { clean }
     }
 
     /// What runs commands in their shell form.
@@ -94,19 +110,23 @@ impl Snapshot {
     }
 
     /// An instruction that made a layer.
-    pub(crate) fn add_layer(&mut self, layer: Layer, said: &str, now: Timestamp) {
-        self.layers.push(layer);
-        self.note(format!("{said} # buildkit"), false, now);
+    pub(crate) fn add_layers(&mut self, outcome: Outcome, said: &str) {
+        for layer in outcome.layers {
+            self.layers.push(layer);
+            self.note(said.to_owned(), Some(outcome.made));
+        }
     }
 
-    /// An instruction that made none.
-    pub(crate) fn note_empty(&mut self, said: impl Into<String>, now: Timestamp) {
-        self.note(said.into(), true, now);
+    /// An instruction that made none. It counts as old as the layer before it, so that what was built before is
+    /// the same image again.
+    pub(crate) fn note_empty(&mut self, said: impl Into<String>) {
+        self.note(said.into(), None);
     }
 
-    pub(crate) fn note(&mut self, created_by: String, empty_layer: bool, now: Timestamp) {
+    fn note(&mut self, created_by: String, made: Option<Timestamp>) {
+        let empty_layer = made.is_none();
         self.image.history.push(History {
-            created: Some(now.to_string()),
+            created: made.map(|made| made.to_string()),
             created_by: Some(created_by),
             author: None,
             comment: Some(COMMENT.to_owned()),
@@ -117,7 +137,7 @@ impl Snapshot {
     /// The finished image.
     pub(crate) fn image(&self, wanted: &Platform, shared: &Shared<'_>) -> BuiltImage {
         let mut config = self.image.clone();
-        config.created = Some(shared.now.to_string());
+        config.created = Some(settle_times(&mut config.history, shared.now()));
         config.config.labels.extend(shared.request.labels.iter().cloned());
         config.rootfs = RootFs { diff_ids: self.diff_ids(), ..RootFs::default() };
         BuiltImage { platform: wanted.clone(), config, layers: self.layers.clone() }

@@ -130,12 +130,16 @@ pub(super) fn fetch(
                 .filter(|_| error.kind() == Kind::NotFound)
                 .map(|written| {
                     let names = shared.file.stages.iter().filter_map(|stage| stage.name.as_deref());
-                    crate::dockerfile::did_you_mean(crate::dockerfile::nearest(written, names, true).as_deref())
+                    crate::dockerfile::did_you_mean(
+                        crate::dockerfile::nearest(written, names, true).as_deref(),
+                    )
                 })
                 .unwrap_or_default();
             let hint = error.hint_text().map(str::to_owned);
             let told = Err::<(), _>(error)
-                .context(|| format!("{}: failed to resolve source metadata for {reference}", reference.familiar()))
+                .context(|| {
+                    format!("{}: failed to resolve source metadata for {reference}", reference.familiar())
+                })
                 .expect_err("it was an error before");
             let mut told = Error::new(told.kind(), format!("{told}{guess}"));
             if let Some(hint) = hint {
@@ -168,9 +172,9 @@ pub(super) fn layers_from(
         },
         FromName::Image("scratch") => Ok(Some(Vec::new())),
         FromName::Image(name) => {
-            let reference: Reference = name.parse().map_err(|error: Error| {
-                Error::invalid(format!("invalid from flag value {name}: {error}"))
-            })?;
+            let reference: Reference = name
+                .parse()
+                .map_err(|error: Error| Error::invalid(format!("invalid from flag value {name}: {error}")))?;
             Ok(Some(fetch(solver, &reference.or_latest(), &snapshot.platform, Some(name))?.layers))
         }
     }

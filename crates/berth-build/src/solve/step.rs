@@ -1,12 +1,13 @@
 //! One step: looked up by its key, done if nobody has done it, once for all processes.
 
 use super::key::{Inputs, Record};
-use super::{Solver, Shared};
+use super::{Shared, Solver};
 use crate::event::Event;
 use crate::failure::{Failure, StepFailure};
 use crate::host::Layer;
 use berth_oci::{Digest, Error, Kind, Result};
 use berth_store::{NewStep, StepLock, Workplace};
+use jiff::Timestamp;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,8 +21,7 @@ pub(crate) struct StepName {
     pub(crate) place: String,
 }
 
-/// How often a process looks whether another one is done with a step. A flock can be waited for, but then not be
-/// given up when the build is cancelled.
+/// How often a process looks whether another one is done with a step.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A step while it is done.
@@ -46,6 +46,19 @@ impl Doing<'_> {
     }
 }
 
+/// What a step came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) made: Timestamp,
+}
+
+impl From<Record> for Outcome {
+    fn from(record: Record) -> Self {
+        Self { layers: record.layers, made: record.made }
+    }
+}
+
 /// The layers of a step: from before, or made by `work`.
 pub(super) fn perform(
     solver: &Solver<'_>,
@@ -53,21 +66,21 @@ pub(super) fn perform(
     inputs: &Inputs,
     fresh: bool,
     work: &(dyn Fn(&Doing<'_>) -> Result<Vec<Layer>> + Sync),
-) -> Result<Vec<Layer>, Failure> {
+) -> Result<Outcome, Failure> {
     let shared = solver.shared;
     let number = shared.number();
     let key = inputs.key();
     if !fresh && let Some(record) = known(shared, &key)? {
         shared.tell(Event::Started { step: number, name: &name.text });
         shared.tell(Event::Cached { step: number });
-        return Ok(record.layers);
+        return Ok(record.into());
     }
     shared.tell(Event::Started { step: number, name: &name.text });
     let lock = lock(shared, &key)?;
     if !fresh && let Some(record) = known(shared, &key)? {
         // Another process did it while we waited.
         shared.tell(Event::Cached { step: number });
-        return Ok(record.layers);
+        return Ok(record.into());
     }
     let tail = Mutex::new(Vec::new());
     let started = Instant::now();
@@ -98,13 +111,14 @@ pub(super) fn perform(
         name: name.text.clone(),
         place: name.place.clone(),
         inputs: inputs.clone(),
-        layers: layers.clone(),
+        layers,
+        made: shared.now(),
         alias: None,
     };
     remember(shared, &key, &record, started.elapsed())?;
     drop(lock);
     shared.tell(Event::Done { step: number, elapsed: started.elapsed() });
-    Ok(layers)
+    Ok(record.into())
 }
 
 /// A step's record, where its layers are still here.
@@ -136,6 +150,7 @@ fn lock(shared: &Shared<'_>, key: &Digest) -> Result<StepLock> {
             return Ok(lock);
         }
         shared.cancel.check()?;
+        // A flock can be waited for, but then not be given up when the build is cancelled.
         thread::sleep(PATIENCE);
     }
 }

@@ -10,6 +10,7 @@ use crate::dockerfile::{Expander, Word};
 use crate::failure::Failure;
 use crate::files::Root;
 use crate::host::Layer;
+use berth_oci::Kind;
 
 pub(super) fn workdir(
     solver: &Solver<'_>,
@@ -26,7 +27,7 @@ pub(super) fn workdir(
     snapshot.image.config.working_dir.clone_from(&path);
     let said = format!("WORKDIR {path}");
     if clean(&path) == "/" {
-        snapshot.note_empty(said, shared.now);
+        snapshot.note_empty(said);
         return Ok(());
     }
     let user = snapshot.image.config.user.clone();
@@ -35,18 +36,25 @@ pub(super) fn workdir(
     if let Some(epoch) = shared.request.epoch {
         inputs.add("epoch", epoch.to_string());
     }
-    let layers = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+    let outcome = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
         let view = doing.place.view(&snapshot.diff_ids())?;
         let root = Root::layers(view);
-        let mut target = Target::new(Some(&root), shared.now.as_second(), shared.request.epoch);
-        let owner = if user.is_empty() { Owner::default() } else { look_up_owner(&user, &target)? };
+        let mut target = Target::new(Some(&root), shared.now().as_second(), shared.request.epoch);
+        // A user that nobody knows is whoever runs the first step's business; docker makes the directory for root.
+        let owner = match user.as_str() {
+            "" => Owner::default(),
+            user => match look_up_owner(user, &target) {
+                Err(error) if error.kind() == Kind::NotFound => Owner::default(),
+                owner => owner?,
+            },
+        };
         let real = target.resolve(path.as_bytes())?;
         target.make_directories(&real, owner)?;
-        let (descriptor, diff_id) = shared.store.add_written_layer(doing.place.lease(), |out| target.write(out))?;
+        let (descriptor, diff_id) =
+            shared.store.add_written_layer(doing.place.lease(), |out| target.write(out))?;
         Ok(vec![Layer { descriptor, diff_id }])
     })?;
-    snapshot.layers.extend(layers);
-    snapshot.note(said, false, shared.now);
+    snapshot.add_layers(outcome, &said);
     Ok(())
 }
 
@@ -62,4 +70,3 @@ pub(super) fn clean(path: &str) -> String {
     }
     format!("/{}", parts.join("/"))
 }
-

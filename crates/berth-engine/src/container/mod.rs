@@ -25,6 +25,7 @@ pub use create::{CreateRequest, Created};
 pub use exec::ExecSpec;
 pub use list::{ContainerSize, Selection, word};
 pub use remove::RemoveOptions;
+pub(crate) use start::thermal_paths;
 pub use start::{Launch, StartOptions};
 pub use stop::{StopOptions, WaitCondition};
 pub use update::UpdateRequest;

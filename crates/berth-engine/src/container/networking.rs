@@ -17,22 +17,22 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// All of it.
-pub(super) struct Networking {
+pub(crate) struct Networking {
     /// The networks to join, the first one first.
-    pub(super) plans: Vec<NetworkPlan>,
+    pub(crate) plans: Vec<NetworkPlan>,
     /// Another container's namespace.
-    pub(super) namespace: Option<PathBuf>,
+    pub(crate) namespace: Option<PathBuf>,
     /// The files of `/etc`.
-    pub(super) etc: Vec<EtcFile>,
+    pub(crate) etc: Vec<EtcFile>,
     /// How names are answered.
-    pub(super) names: Option<NamesPlan>,
+    pub(crate) names: Option<NamesPlan>,
     /// The file that gets the container's addresses.
-    pub(super) hosts: Option<PathBuf>,
+    pub(crate) hosts: Option<PathBuf>,
 }
 
 impl Engine {
     /// Finds out about a container that is to be started, and writes its files.
-    pub(super) fn networking(&self, container: &Container, directory: &Path) -> Result<Networking> {
+    pub(crate) fn networking(&self, container: &Container, directory: &Path) -> Result<Networking> {
         let spec = &container.document.spec;
         if let NetworkMode::Container(other) = &spec.network {
             return self.shared(other);

@@ -103,6 +103,7 @@ impl Engine {
             },
             log: self.log(container)?,
             on_exit: spec.auto_remove.then(|| self.cleanup_command(&container.id)),
+            tied: false,
             life: self.life(container)?,
             hosts: networking.hosts,
             dir: directory,
@@ -138,7 +139,7 @@ impl Engine {
 }
 
 /// Each processor's count of overheatings, where the machine has them: a clock that all containers can read.
-fn thermal_paths() -> Vec<String> {
+pub(crate) fn thermal_paths() -> Vec<String> {
     let path = |cpu: usize| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle");
     if !Path::new(&path(0)).exists() {
         return Vec::new();

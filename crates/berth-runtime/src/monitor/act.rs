@@ -59,6 +59,13 @@ impl Monitor {
     /// A client has gone: the standard input that was its own ends, for a container in "once" mode and for an exec.
     pub(super) fn forget(&mut self, client: u32) {
         let gone = self.clients.remove(&client);
+        if self.bundle.tied
+            && gone.as_ref().is_some_and(|client| client.is_creator)
+            && let Some(process) = self.processes.get(&CONTAINER)
+        {
+            // Should it have ended already, that is as good.
+            drop(process.signal(libc::SIGKILL));
+        }
         let is_unwanted = self.processes.get(&CONTAINER).is_some_and(|p| p.channel.is_some() && !p.is_wanted);
         self.is_abandoned |= is_unwanted && gone.is_some_and(|client| client.is_creator);
         for process in self.processes.values_mut() {

@@ -169,5 +169,6 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         hosts: None,
         on_exit: None,
         life: berth_runtime::Life::default(),
+        tied: false,
     }
 }

@@ -3,6 +3,7 @@
 //! Not here: anything a command does beyond parse, one or two calls, show. Invariant: text becomes a type in the
 //! command's file, and nowhere deeper.
 
+mod build;
 mod container;
 mod context;
 mod help;
@@ -77,6 +78,14 @@ pub(crate) struct Global {
 #[derive(Subcommand)]
 #[command(defer = true)]
 enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<build::Args>),
+    /// Manage builds
+    #[command(subcommand)]
+    Builder(build::BuilderCommand),
+    /// Docker Buildx
+    #[command(subcommand)]
+    Buildx(build::BuildxCommand),
     /// Copy an image between registries, the store, layouts and archives
     Copy(registry::copy::Args),
     /// Import the contents from a tarball to create a filesystem image
@@ -199,6 +208,9 @@ fn tree(persona: Persona) -> clap::Command {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Build(args) => args.run(context),
+        Command::Builder(command) => command.run(context),
+        Command::Buildx(command) => command.run(context),
         Command::Copy(args) => args.run(context),
         Command::Import(args) => args.run(context),
         Command::Info(args) => args.run(context),

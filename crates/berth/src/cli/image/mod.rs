@@ -24,6 +24,8 @@ use std::path::Path;
 #[derive(clap::Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<super::build::Args>),
     /// Check whether an image is here
     Exists(exists::Args),
     /// Show the history of an image
@@ -60,6 +62,7 @@ impl Command {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         match self {
+            Self::Build(args) => args.run(context),
             Self::Exists(args) => args.run(context),
             Self::History(args) => args.run(context),
             Self::Inspect(args) => args.run(context),

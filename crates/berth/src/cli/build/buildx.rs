@@ -1,0 +1,49 @@
+//! `berth buildx …` and `berth builder …`.
+
+use super::cache::{DuArgs, PruneArgs};
+use crate::cli::Context;
+use crate::exit::Outcome;
+
+/// Commands about builds.
+#[derive(clap::Subcommand)]
+#[command(defer = true)]
+pub(crate) enum BuildxCommand {
+    /// Start a build
+    #[command(visible_alias = "b")]
+    Build(Box<super::Args>),
+    /// Disk usage
+    Du(DuArgs),
+    /// Remove build cache
+    Prune(PruneArgs),
+}
+
+impl BuildxCommand {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Build(args) => args.run(context),
+            Self::Du(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
+        }
+    }
+}
+
+/// Commands about the builder.
+#[derive(clap::Subcommand)]
+#[command(defer = true)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<super::Args>),
+    /// Remove build cache
+    Prune(PruneArgs),
+}
+
+impl BuilderCommand {
+    /// Runs it.
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Build(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
+        }
+    }
+}
