@@ -9,7 +9,7 @@ use super::shell::Lookup;
 use super::word::{ExpandError, Expander, Word};
 use super::{Dockerfile, nearest};
 use berth_oci::Platform;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a build is told from outside, as far as variables see it.
 #[derive(Clone, Debug)]
@@ -48,7 +48,11 @@ pub struct Globals {
 
 /// Names and values in the order in which they were first set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Variables(Vec<(String, String)>);
+pub struct Variables {
+    list: Vec<(String, String)>,
+    /// Where in the list each name is.
+    places: HashMap<String, usize>,
+}
 
 impl Variables {
     /// From `NAME=value` lines, as images have them.
@@ -64,21 +68,23 @@ impl Variables {
 
     /// Sets a variable; one that is there keeps its place.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
+        if let Some(&place) = self.places.get(name) {
+            value.clone_into(&mut self.list[place].1);
+            return;
         }
+        self.places.insert(name.to_owned(), self.list.len());
+        self.list.push((name.to_owned(), value.to_owned()));
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.list.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value, if the variable is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|&place| self.list[place].1.as_str())
     }
 }
 

@@ -43,13 +43,24 @@ pub struct Source {
     pub name: String,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// Where each line begins: a file with many mistakes is asked for many excerpts.
+    starts: Vec<usize>,
 }
 
 impl Source {
     /// A file called `name` with these bytes.
     #[must_use]
     pub fn new(name: &str, bytes: &[u8]) -> Self {
-        Self { name: name.to_owned(), text: String::from_utf8_lossy(bytes).into_owned() }
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name: name.to_owned(), text, starts }
+    }
+
+    /// A line without its end.
+    fn line(&self, number: usize) -> &str {
+        let start = self.starts[number - 1];
+        let end = self.starts.get(number).map_or(self.text.len(), |next| next - 1);
+        &self.text[start..end]
     }
 
     /// The lines around `spans`, those inside marked, as BuildKit shows them; empty where no line is meant.
@@ -66,8 +77,7 @@ impl Source {
 
     fn excerpt_with(&self, spans: &[Span], position: Option<Position>) -> String {
         const RULE: &str = "--------------------\n";
-        let lines: Vec<&str> = self.text.split('\n').collect();
-        let Some((first, last)) = shown(spans, lines.len()) else { return String::new() };
+        let Some((first, last)) = shown(spans, self.starts.len()) else { return String::new() };
         let start = spans.iter().map(|s| s.first).min().unwrap_or(first);
         let mut text = format!("{}:{start}", self.name);
         if let Some(place) = position {
@@ -75,7 +85,8 @@ impl Source {
         }
         text.push('\n');
         text.push_str(RULE);
-        for (number, line) in (first..=last).zip(&lines[first - 1..]) {
+        for number in first..=last {
+            let line = self.line(number);
             let mark = if spans.iter().any(|s| s.contains(number)) { ">>>" } else { "   " };
             let _ = writeln!(text, "{number:4} | {mark} {}", line.trim_end_matches('\r'));
             if let Some(place) = position.filter(|p| p.line == number) {
