@@ -68,7 +68,7 @@ pub struct NamesPlan {
     pub upstreams: Vec<Upstream>,
     /// The file that is bound to `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
-    /// What is written into it when the monitor begins to answer, unless somebody has changed it.
+    /// What is written into it when the monitor begins to answer.
     pub text: String,
 }
 

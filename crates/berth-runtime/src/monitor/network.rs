@@ -5,7 +5,7 @@
 
 use super::{CONTAINER, Monitor};
 use crate::dns;
-use crate::net::{self, Joined, NetworkPlan, Place};
+use crate::net::{self, Joined, NetworkPlan, Place, PortMapping};
 use crate::state::{self, Status};
 use berth_oci::{AtPath, Error, Kind, Result};
 use std::fs::{self, File};
@@ -78,12 +78,13 @@ impl Monitor {
         let (namespace, _) = self.namespace()?;
         net::unplug(&home, &self.bundle.id, &self.state.networks[at], namespace.as_fd())?;
         let joined = self.state.networks.remove(at);
-        self.bundle.networks.retain(|plan| plan.network.name != network);
+        let plan = self.bundle.networks.extract_if(.., |plan| plan.network.name == network).next();
         self.held_ports.remove(network);
         self.relays.leave(network);
         self.remove_from_hosts(&joined)?;
         self.tell_network("disconnect", &joined);
         self.lead_out(&namespace)?;
+        self.publish_elsewhere(plan.map_or_else(Vec::new, |plan| plan.endpoint.ports))?;
         if let Some(names) = &mut self.names {
             names.set_networks(&self.state.networks);
         }
@@ -115,6 +116,23 @@ impl Monitor {
         self.tell_network("connect", &attached.joined);
         self.state.networks.push(attached.joined);
         Ok(())
+    }
+
+    /// Ports whose network was left lead in by the one that leads out now.
+    fn publish_elsewhere(&mut self, ports: Vec<PortMapping>) -> Result<()> {
+        let networks = &self.state.networks;
+        let leading = net::way_out(networks, true).or_else(|| net::way_out(networks, false));
+        let Some(name) = leading.map(|(joined, _)| joined.network.clone()).filter(|_| !ports.is_empty())
+        else {
+            return Ok(());
+        };
+        let plan = self.bundle.networks.iter_mut().find(|plan| plan.network.name == name);
+        let joined = self.state.networks.iter_mut().find(|joined| joined.network == name);
+        let (Some(plan), Some(joined)) = (plan, joined) else { return Ok(()) };
+        plan.endpoint.ports = ports;
+        let (held, served) = net::publish(plan, joined)?;
+        self.held_ports.insert(name.clone(), held);
+        self.relays.serve(&name, served)
     }
 
     /// Where packets for the world leave, after networks came or went.

@@ -118,6 +118,28 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
     Ok(Attached { joined, held, served, notes })
 }
 
+/// Publishes ports of a container that is on a network already: the network that led to them before is gone.
+pub fn publish(plan: &NetworkPlan, joined: &mut Joined) -> Result<(Vec<OwnedFd>, Vec<Served>)> {
+    let NetworkPlan { network, endpoint } = plan;
+    let mut site = Locked::open(&network.home)?;
+    let held = reserve::reserve(&endpoint.ports, site.ledger.records(), network.publish_at)?;
+    let published: Vec<_> = held.iter().map(|held| held.published).collect();
+    site.ledger.amend(&endpoint.container, |record| {
+        if record.network == network.name {
+            record.published.clone_from(&published);
+        }
+    });
+    site.ledger.save()?;
+    let own = |record: &&Record| record.endpoint == joined.endpoint_id;
+    let added = site.ledger.records().iter().find(own).map(Record::elements).unwrap_or_default();
+    site.change(&[], &added)?;
+    conntrack::forget(&published)?;
+    joined.ports = published;
+    let (ipv4, ipv6) = (joined.ipv4.map(|address| address.ip), joined.ipv6.map(|address| address.ip));
+    let (held, served): (Vec<_>, Vec<_>) = held.into_iter().map(|held| held.split(ipv4, ipv6)).unzip();
+    Ok((held.into_iter().flatten().collect(), served.into_iter().flatten().collect()))
+}
+
 /// Takes a container's addresses and ports back, on all of the root's networks. Its interfaces go by themselves when
 /// its network namespace does, which costs nobody a wait; [`unplug`] is for a namespace that stays.
 pub fn teardown(home: &Home, container: &str) -> Result<()> {

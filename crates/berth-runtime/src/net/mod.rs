@@ -28,7 +28,9 @@ mod sysctl;
 mod tests;
 
 pub(crate) use attach::redirect_names;
-pub use attach::{Attached, Member, Place, lead_out, members, rename, restore, setup, teardown, unplug};
+pub use attach::{
+    Attached, Member, Place, lead_out, members, publish, rename, restore, setup, teardown, unplug,
+};
 pub(crate) use ledger::{Record, path as ledger_path, peek};
 pub use mac::Mac;
 pub use names::Names;

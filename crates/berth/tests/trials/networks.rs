@@ -128,6 +128,11 @@ fn page(place: &str) -> std::io::Result<String> {
     Ok(text.rsplit('\n').find(|line| !line.is_empty()).unwrap_or_default().to_owned())
 }
 
+/// A port that nobody has at this moment.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Asks until there is an answer: a program that was started does not listen at once.
 fn eventually(place: &str) -> String {
     let start = std::time::Instant::now();
@@ -162,6 +167,15 @@ fn ports_lead_in_from_both_families_and_name_their_owner() {
     for place in asked {
         assert_eq!(eventually(&place), "one", "{place}");
     }
+    sealed.ok(&["network", "create", "other"]);
+    let fixed = format!("127.0.0.1:{}:80", free_port());
+    let run = ["run", "-d", "--name", "moving", "-e", "NAME=two", "-p", &fixed, "box", "sh", "-c", SERVER];
+    sealed.ok(&run);
+    assert_eq!(eventually(&self::places(&sealed, "moving")[0]), "two");
+    sealed.ok(&["network", "connect", "other", "moving"]);
+    sealed.ok(&["network", "disconnect", "bridge", "moving"]);
+    assert_eq!(format!("{}:80", self::places(&sealed, "moving")[0]), fixed, "its ports went with it");
+    assert_eq!(eventually(&self::places(&sealed, "moving")[0]), "two");
     let again = format!("{port}:80");
     let taken = sealed.run(&["run", "--rm", "-p", &again, "box", "true"]);
     assert_eq!(taken.output.status.code(), Some(125));

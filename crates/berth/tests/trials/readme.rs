@@ -4,7 +4,7 @@ use super::support::Sealed;
 use std::path::Path;
 
 /// Commands that have commands of their own.
-const GROUPS: &[&str] = &["container", "image", "manifest", "system"];
+const GROUPS: &[&str] = &["container", "image", "manifest", "network", "system"];
 
 #[test]
 fn every_command_of_the_readme_is_there() {
