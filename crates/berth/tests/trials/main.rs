@@ -1,6 +1,7 @@
 //! What berth must survive: kill -9 at every durable step, many processes at once, broken lines; and other tools,
 //! which must read what it writes and write what it reads. The real binary, real files, real sockets.
 
+mod build;
 mod chaos;
 mod crash;
 mod exchange;
