@@ -24,6 +24,7 @@ mod why;
 pub use create::{CreateRequest, Created};
 pub use exec::ExecSpec;
 pub use list::{ContainerSize, Selection, word};
+pub(crate) use networking::ports;
 pub use remove::RemoveOptions;
 pub(crate) use start::thermal_paths;
 pub use start::{Launch, StartOptions};

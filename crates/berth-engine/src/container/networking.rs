@@ -148,7 +148,7 @@ fn gateway(plans: &[NetworkPlan]) -> Option<IpAddr> {
 }
 
 /// What was published, and with `-P` also every other port that is listened on, each at any free port.
-fn ports(container: &Container) -> Vec<PortMapping> {
+pub(crate) fn ports(container: &Container) -> Vec<PortMapping> {
     let spec = &container.document.spec;
     let mut ports = spec.ports.clone();
     if spec.publish_all {

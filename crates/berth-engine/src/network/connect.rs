@@ -3,7 +3,7 @@
 //! Invariant: the record says what the next start will do; it is changed after the running container was.
 
 use super::Network;
-use crate::container::{Container, Document};
+use crate::container::{Container, Document, ports};
 use crate::engine::Engine;
 use crate::spec::{Attachment, NetworkMode};
 use berth_oci::{Error, Kind, Result};
@@ -35,7 +35,11 @@ impl Engine {
             )));
         }
         if container.is_running() {
-            let plan = self.plan(&container, &attachment)?;
+            let mut plan = self.plan(&container, &attachment)?;
+            // The first network with a way out is the one that its ports lead in by.
+            if container.published().is_empty() && !network.internal {
+                plan.endpoint.ports = ports(&container);
+            }
             self.talk(&container)?.connect(plan)?;
         }
         self.amend(&container, |document| {

@@ -65,7 +65,13 @@ impl Monitor {
     /// Off the network of this name.
     pub(super) fn part(&mut self, network: &str) -> Result<()> {
         if !self.is_there()? {
-            self.bundle.networks.retain(|plan| plan.network.name != network);
+            let plans = &mut self.bundle.networks;
+            let left = plans.extract_if(.., |plan| plan.network.name == network).next();
+            let ports = left.map_or_else(Vec::new, |plan| plan.endpoint.ports);
+            let leading = net::leader(plans, true).or_else(|| net::leader(plans, false));
+            if let Some(number) = leading.filter(|_| !ports.is_empty()) {
+                plans[number].endpoint.ports = ports;
+            }
             return Ok(());
         }
         let at = self.state.networks.iter().position(|joined| joined.network == network);

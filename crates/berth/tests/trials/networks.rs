@@ -311,6 +311,9 @@ fn networks_of_others_and_networks_without_a_way_out() {
     assert!(!world.succeeded(), "an internal network asks nobody: {}", world.tell());
     let own = |network: &str| sealed.ok(&["run", "--rm", "--network", network, "box", "ip", "-o", "link"]);
     assert_eq!(own("none").lines().count(), 1, "loopback alone");
+    sealed.ok(&["run", "-d", "--name", "shut", "--network", "inner", "-p", "127.0.0.1::80", "box"]);
+    sealed.ok(&["network", "connect", "bridge", "shut"]);
+    assert_eq!(places(&sealed, "shut").len(), 1, "its ports lead in by the first way out");
     assert!(own("host").contains(&format!("br-{}", &inspect(&sealed, "inner", "{{.Id}}")[..12])));
     sealed.ok(&["stop", "--time", "0", "web"]);
     let late = sealed.run(&["run", "--rm", "--network", "container:web", "box", "true"]);
