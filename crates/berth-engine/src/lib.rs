@@ -3,6 +3,7 @@
 //! Here: [`Engine`], whose methods are the verbs; each topic has its file. Not here: printing, the environment,
 //! clap, HTTP, Docker's JSON, default paths. Invariant: a verb that fails leaves nothing half done.
 
+pub mod archive;
 mod build;
 mod cdi;
 pub mod container;

@@ -1,5 +1,7 @@
 //! Leaving namespaces.
 
+use crate::netns::on_own_thread;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::io;
 
 /// Makes the current cgroups the root of a new cgroup namespace for this process.
@@ -14,4 +16,14 @@ pub fn unshare_time() -> io::Result<()> {
     // SAFETY: only what children will read from their clocks changes; memory and descriptors stay.
     let result = unsafe { libc::unshare(crate::process::NEWTIME as libc::c_int) };
     crate::check(result.into()).map(drop)
+}
+
+/// Runs `work` on a thread with a mount namespace and a working directory of its own, which end with it.
+pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    on_own_thread(|| {
+        // SAFETY: mounts and the working directory become this thread's own; the descriptor table, which other
+        // threads rely on being common, stays so.
+        unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }?;
+        work()
+    })
 }

@@ -45,7 +45,7 @@ pub fn within<T: Send>(
 
 /// When this returns, the thread is gone from the process in the kernel's eyes too, as it is not yet when `join`
 /// does: whoever clones the process next must find one thread.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let told = || (gettid().as_raw_nonzero(), work());
     let joined =
         thread::scope(|scope| Ok::<_, io::Error>(thread::Builder::new().spawn_scoped(scope, told)?.join()))?;

@@ -5,9 +5,11 @@
 
 mod boot;
 mod check;
+mod commit;
 mod create;
 mod devices;
 mod exec;
+mod files;
 mod life;
 mod list;
 mod logs;
@@ -17,18 +19,22 @@ mod shared;
 mod start;
 mod stats;
 mod stop;
+mod top;
 mod update;
 mod volumes;
 mod why;
 
+pub use commit::CommitOptions;
 pub use create::{CreateRequest, Created};
 pub use exec::ExecSpec;
+pub use files::{Difference, DifferenceKind, PathKind};
 pub use list::{ContainerSize, Selection, word};
 pub(crate) use networking::ports;
 pub use remove::RemoveOptions;
 pub(crate) use start::thermal_paths;
 pub use start::{Launch, StartOptions};
 pub use stop::{StopOptions, WaitCondition};
+pub use top::Top;
 pub use update::UpdateRequest;
 pub use why::{Cause, Diagnosis};
 

@@ -5,10 +5,14 @@ use serde_json::json;
 
 /// The configuration that these instructions make of an empty one.
 pub(crate) fn apply(changes: &[String]) -> Result<RuntimeConfig> {
-    changes.iter().try_fold(RuntimeConfig::default(), |mut config, line| {
-        change(&mut config, line.trim())?;
-        Ok(config)
-    })
+    let mut config = RuntimeConfig::default();
+    apply_to(&mut config, changes)?;
+    Ok(config)
+}
+
+/// Makes these instructions' changes to a configuration.
+pub(crate) fn apply_to(config: &mut RuntimeConfig, changes: &[String]) -> Result<()> {
+    changes.iter().try_for_each(|line| change(config, line.trim()))
 }
 
 fn change(config: &mut RuntimeConfig, line: &str) -> Result<()> {

@@ -19,6 +19,7 @@ mod substitute;
 mod users;
 
 pub use archives::Loaded;
+pub(crate) use changes::apply_to as apply_changes;
 pub use copy::Place;
 pub use history::HistoryEntry;
 pub use import::ImportOptions;

@@ -3,12 +3,13 @@
 //! Invariant: a volume that has anything in it is left as it is.
 
 use super::{Engine, Volume};
+use crate::archive::{self, Owner};
 use crate::tree;
 use berth_oci::{AtPath, Error, Result};
 use berth_runtime::in_root;
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -36,5 +37,27 @@ impl Engine {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let target = rustix::fs::open(data, flags, Mode::empty()).map_err(io::Error::from).at(data)?;
         tree::copy(source.as_fd(), target.as_fd())
+    }
+}
+
+impl Engine {
+    /// Writes a volume's files as a tar.
+    ///
+    /// # Errors
+    /// They cannot be read, or the sink is full.
+    pub fn export_volume(&self, volume: &Volume, out: &mut dyn Write) -> Result<()> {
+        drop(self.mount_volume(volume, "")?);
+        let data = &volume.mountpoint;
+        archive::write(fs::File::open(data).at(data)?.as_fd(), c".", b"", out)
+    }
+
+    /// Unpacks a tar into a volume; what else is in there stays.
+    ///
+    /// # Errors
+    /// It is no tar, or the disk is full.
+    pub fn import_volume(&self, volume: &Volume, tar: &mut dyn Read) -> Result<()> {
+        drop(self.mount_volume(volume, "")?);
+        let data = &volume.mountpoint;
+        archive::unpack(fs::File::open(data).at(data)?.as_fd(), Owner::Archive, tar)
     }
 }

@@ -16,8 +16,8 @@ pub(crate) use act::{CgroupMounts, make, make_read_only_now, mount};
 pub(crate) use devices::{console, devices, open_terminal};
 pub(crate) use hide::{hide, make_read_only};
 pub(crate) use plan::{MountPlan, option_words};
-pub use rootfs::open_root;
 pub(crate) use rootfs::{Entry, enter, mount_rootfs, propagate, root_read_only};
+pub use rootfs::{in_assembled_root, open_root};
 pub(crate) use sources::Sources;
 
 /// Whether `/dev` is the container's to fill.

@@ -1,6 +1,6 @@
 //! The root itself: an overlay or a directory, and entering it.
 
-use super::act::{attach, clone_tree};
+use super::act::{attach, clone_tree, missing_for};
 use super::in_root;
 use crate::bundle::RootfsMount;
 use berth_oci::{AtPath, Context, Error, Result};
@@ -13,8 +13,8 @@ use rustix::mount::{
 use rustix::process::{fchdir, pivot_root};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Mounts the root on `target` in this mount namespace, which nothing outside sees; `opened` is the root, when somebody
 /// else has made it.
@@ -175,4 +175,28 @@ pub(crate) fn enter(root: &OwnedFd, entry: Entry) -> Result<()> {
 pub(crate) fn root_read_only(root: &OwnedFd) -> Result<()> {
     let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
     set_attributes(root, attributes).context(|| "cannot make the container's root read-only")
+}
+
+/// Calls `work` with a root that has these binds (source, target) in it, as a container's processes would see it, in a
+/// mount namespace of its own that ends with it. `place` is a directory that is made for it.
+///
+/// # Errors
+/// `work`'s own; the root cannot be mounted.
+pub fn in_assembled_root<T: Send>(
+    rootfs: &RootfsMount,
+    binds: &[(PathBuf, PathBuf)],
+    place: &Path,
+    work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
+) -> Result<T> {
+    let assembled = || {
+        let root = mount_rootfs(rootfs, None, place, None)?;
+        for (source, target) in binds {
+            let tree = clone_tree(source, true).at(source)?;
+            let missing = missing_for(&tree)?;
+            attach(&tree, &in_root::locate_or_make(&root, target, missing)?).at(target)?;
+        }
+        work(root.as_fd())
+    };
+    // The outer error is the kernel's about the namespace, the inner one is ours.
+    berth_sys::namespace::with_own_mounts(|| Ok(assembled())).context(|| "cannot make a mount namespace")?
 }

@@ -13,6 +13,7 @@ mod manifest;
 mod network;
 mod object;
 pub(crate) mod oci_runtime;
+mod output;
 mod registry;
 mod system;
 mod usage;
@@ -114,12 +115,20 @@ enum Command {
     /// Manage containers
     #[command(subcommand)]
     Container(container::Command),
+    /// Create a new image from a container's changes
+    Commit(container::CommitArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(container::CpArgs),
     /// Create a new container
     Create(Box<container::CreateArgs>),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(container::DiffArgs),
     /// Get real time events
     Events(system::events::Args),
     /// Execute a command in a running container
     Exec(container::ExecArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(container::ExportArgs),
     /// Show the history of an image
     History(image::history::Args),
     /// Manage images
@@ -163,6 +172,8 @@ enum Command {
     Stop(container::StopArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(image::tag::Args),
+    /// Display the running processes of a container
+    Top(container::TopArgs),
     /// Unpause all processes within one or more containers
     Unpause(container::UnpauseArgs),
     /// Update configuration of one or more containers
@@ -224,9 +235,13 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Search(args) => args.run(context),
         Command::Attach(args) => args.run(context),
         Command::Container(command) => command.run(context),
+        Command::Commit(args) => args.run(context),
+        Command::Cp(args) => args.run(context),
         Command::Create(args) => args.run(context),
+        Command::Diff(args) => args.run(context),
         Command::Events(args) => args.run(context),
         Command::Exec(args) => args.run(context),
+        Command::Export(args) => args.run(context),
         Command::History(args) => args.run(context),
         Command::Image(command) => command.run(context),
         Command::Images(args) => args.run(context),
@@ -247,6 +262,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Stats(args) => args.run(context),
         Command::Stop(args) => args.run(context),
         Command::Tag(args) => args.run(context),
+        Command::Top(args) => args.run(context),
         Command::Unpause(args) => args.run(context),
         Command::Update(args) => args.run(context),
         Command::Version(args) => args.run(context),

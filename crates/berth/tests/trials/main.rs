@@ -5,6 +5,7 @@ mod build;
 mod chaos;
 mod crash;
 mod exchange;
+mod files;
 mod images;
 mod life;
 mod networks;

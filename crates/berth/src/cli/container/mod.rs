@@ -1,11 +1,15 @@
 //! `berth container …`: one file a verb; `berth run` and `berth container run` share theirs.
 
 mod attach;
+mod commit;
+mod cp;
 mod create;
 mod describe;
+mod diff;
 mod document;
 mod document_mounts;
 mod exec;
+mod export;
 mod inspect;
 mod isolation;
 mod kill;
@@ -25,6 +29,7 @@ mod session;
 mod start;
 mod stats;
 mod stop;
+mod top;
 mod update;
 mod wait;
 mod why;
@@ -35,8 +40,12 @@ use crate::terminal;
 use berth_oci::Result;
 
 pub(crate) use attach::Args as AttachArgs;
+pub(crate) use commit::Args as CommitArgs;
+pub(crate) use cp::Args as CpArgs;
 pub(crate) use create::Args as CreateArgs;
+pub(crate) use diff::Args as DiffArgs;
 pub(crate) use exec::Args as ExecArgs;
+pub(crate) use export::Args as ExportArgs;
 pub(crate) use inspect::{Args as InspectArgs, get as inspect_container};
 pub(crate) use kill::Args as KillArgs;
 pub(crate) use logs::Args as LogsArgs;
@@ -51,6 +60,7 @@ pub(crate) use run::Args as RunArgs;
 pub(crate) use start::Args as StartArgs;
 pub(crate) use stats::Args as StatsArgs;
 pub(crate) use stop::Args as StopArgs;
+pub(crate) use top::Args as TopArgs;
 pub(crate) use update::Args as UpdateArgs;
 pub(crate) use wait::Args as WaitArgs;
 pub(crate) use why::Args as WhyArgs;
@@ -61,10 +71,18 @@ pub(crate) use why::Args as WhyArgs;
 pub(crate) enum Command {
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
     /// Create a new container
     Create(Box<CreateArgs>),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
     /// Execute a command in a running container
     Exec(ExecArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Display detailed information on one or more containers
     Inspect(InspectArgs),
     /// Kill one or more running containers
@@ -95,6 +113,8 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
+    /// Display the running processes of a container
+    Top(TopArgs),
     /// Unpause all processes within one or more containers
     Unpause(UnpauseArgs),
     /// Update configuration of one or more containers
@@ -110,8 +130,12 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         match self {
             Self::Attach(args) => args.run(context),
+            Self::Commit(args) => args.run(context),
+            Self::Cp(args) => args.run(context),
             Self::Create(args) => args.run(context),
+            Self::Diff(args) => args.run(context),
             Self::Exec(args) => args.run(context),
+            Self::Export(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
             Self::Kill(args) => args.run(context),
             Self::Logs(args) => args.run(context),
@@ -126,6 +150,7 @@ impl Command {
             Self::Start(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Stop(args) => args.run(context),
+            Self::Top(args) => args.run(context),
             Self::Unpause(args) => args.run(context),
             Self::Update(args) => args.run(context),
             Self::Wait(args) => args.run(context),

@@ -1,6 +1,8 @@
 //! `berth volume …`: one file a verb.
 
 mod create;
+mod export;
+mod import;
 mod inspect;
 mod ls;
 mod prune;
@@ -17,6 +19,10 @@ pub(crate) use inspect::document;
 pub(crate) enum Command {
     /// Create a volume
     Create(create::Args),
+    /// Write a volume's files to a tar archive (to STDOUT by default)
+    Export(export::Args),
+    /// Put the files of a tar archive into a volume
+    Import(import::Args),
     /// Display detailed information on one or more volumes
     Inspect(inspect::Args),
     /// List volumes
@@ -34,6 +40,8 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         match self {
             Self::Create(args) => args.run(context),
+            Self::Export(args) => args.run(context),
+            Self::Import(args) => args.run(context),
             Self::Inspect(args) => args.run(context),
             Self::Ls(args) => args.run(context),
             Self::Prune(args) => args.run(context),
