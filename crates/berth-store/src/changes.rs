@@ -21,6 +21,8 @@ use std::thread;
 pub struct ChangesOptions {
     /// No file is younger than this: seconds since 1970.
     pub latest: Option<i64>,
+    /// Paths that stand there only for the sake of a mount, relative to the root: left out where they are empty.
+    pub stubs: Vec<Vec<u8>>,
 }
 
 /// What overlayfs writes on a directory that hides what lies below it.
@@ -128,6 +130,7 @@ impl<W: Write> Walk<'_, W> {
             }
             // A socket lives as long as the process behind it.
             FileType::Socket => Ok(()),
+            FileType::RegularFile if stat.st_size == 0 && self.is_stub(path) => Ok(()),
             kind => self.file(directory, name, path, &stat, kind),
         }
     }
@@ -138,6 +141,9 @@ impl<W: Write> Walk<'_, W> {
         if attribute(directory.as_fd(), REDIRECT)?.is_some() {
             return Err(Error::unsupported("overlayfs only noted that the directory was renamed")
                 .hint("switch that off: echo N > /sys/module/overlay/parameters/redirect_dir"));
+        }
+        if self.is_stub(path) && names(&directory)?.is_empty() {
+            return Ok(());
         }
         let attributes = capability(directory.as_fd())?;
         self.entry(path, NewKind::Directory, stat, &attributes, &mut io::empty())?;
@@ -199,6 +205,10 @@ impl<W: Write> Walk<'_, W> {
         let mtime = stat.st_mtime.min(self.options.latest.unwrap_or(i64::MAX));
         let entry = NewEntry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs };
         self.writer.entry(&entry, content)
+    }
+
+    fn is_stub(&self, path: &[u8]) -> bool {
+        self.options.stubs.iter().any(|stub| stub == path)
     }
 
     fn whiteout(&mut self, path: &[u8]) -> Result<()> {

@@ -185,7 +185,7 @@ impl Sandbox<'_> {
         }
         held.settle()?;
         stubs.remove(&rootfs.upper)?;
-        let options = ChangesOptions { latest: shared.request.epoch };
+        let options = ChangesOptions { latest: shared.request.epoch, ..ChangesOptions::default() };
         let (descriptor, diff_id) = shared.store.add_changes(&rootfs.upper, &options, doing.place.lease())?;
         Ok(vec![Layer { descriptor, diff_id }])
     }

@@ -198,7 +198,7 @@ fn whole_tree(store: &Store, image: &BuiltImage, latest: Option<i64>, out: &mut 
     let place = store.workplace()?;
     let ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let view = place.view(&ids)?;
-    write_changes(&view.path(), &ChangesOptions { latest }, out)?;
+    write_changes(&view.path(), &ChangesOptions { latest, ..ChangesOptions::default() }, out)?;
     Ok(out.flush()?)
 }
 

@@ -9,6 +9,7 @@ use berth_oci::{Digest, Error, History, ImageConfig, Reference, Result, RuntimeC
 use berth_store::ChangesOptions;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// How a container becomes an image.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +99,7 @@ impl Engine {
             comment: text(&options.message),
             ..History::default()
         });
-        let manifest = store.put_image(&config, layers, options.name.as_ref(), &lease)?;
+        let manifest = store.put_image(&config, layers, BTreeMap::new(), options.name.as_ref(), &lease)?;
         Ok(manifest.digest().clone())
     }
 }
