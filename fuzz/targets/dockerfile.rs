@@ -28,5 +28,5 @@ fuzz_target!(|bytes: &[u8]| {
     let facts = Facts { inputs: Inputs::native(), ignore: None, base: &|_, _| None, all_stages: true };
     let report = check("Dockerfile", bytes, &facts);
     assert!(report.warnings.iter().chain(&report.advice).all(|warning| warning.span.first <= lines));
-    let _ = (report.text(), report.json(), report.summary(true));
+    let _ = (report.text(), report.json(), report.summary(true, "berth"));
 });

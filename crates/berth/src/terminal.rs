@@ -77,6 +77,11 @@ pub(crate) fn note(text: impl AsRef<str>) {
     }
 }
 
+/// Whether somebody wants to know everything.
+pub(crate) fn is_debug() -> bool {
+    says(LogLevel::Debug)
+}
+
 /// What happens inside, on stderr, for `--log-level debug`.
 pub(crate) fn debug(text: impl FnOnce() -> String) {
     if says(LogLevel::Debug) {

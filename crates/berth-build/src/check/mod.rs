@@ -33,7 +33,7 @@ pub struct Facts<'a> {
     pub inputs: Inputs,
     /// The context's ignore file, if it has patterns.
     pub ignore: Option<&'a Ignore>,
-    /// What is known about a base image for a platform.
+    /// What is known about a base image for a platform; where nothing is, no variable is called undefined.
     pub base: &'a dyn Fn(&str, &Platform) -> Option<BaseImage>,
     /// Look at all stages, and not only at those that the target needs.
     pub all_stages: bool,
@@ -74,6 +74,16 @@ pub struct Report {
     pub advice: Vec<Warning>,
     /// A mistake that ends the build.
     pub error: Option<SyntaxError>,
+    /// The mistake is only that rules are broken, and the file asks for that to be one.
+    is_violation: bool,
+}
+
+impl Report {
+    /// The broken rules as a mistake, where the file says `# check=error=true`.
+    #[must_use]
+    pub fn violation(&self) -> Option<&SyntaxError> {
+        self.error.as_ref().filter(|_| self.is_violation)
+    }
 }
 
 /// The argument that replaces the file's own `# check=`.
@@ -86,15 +96,23 @@ pub fn check(name: &str, bytes: &[u8], facts: &Facts<'_>) -> Report {
         Ok(read) => read,
         Err(error) => {
             let source = Arc::clone(&error.source);
-            return Report { source, warnings: Vec::new(), advice: Vec::new(), error: Some(error) };
+            return Report {
+                source,
+                warnings: Vec::new(),
+                advice: Vec::new(),
+                error: Some(error),
+                is_violation: false,
+            };
         }
     };
     let mut check = Check::new(&file, facts);
-    let error = check.config_fault.take().or_else(|| check.all(error).err()).or_else(|| check.violation());
+    let fault = check.config_fault.take().or_else(|| check.all(error).err());
+    let is_violation = fault.is_none();
+    let error = fault.or_else(|| check.violation());
     let (mut advice, warnings): (Vec<_>, Vec<_>) =
         check.warnings.into_iter().partition(|warning| warning.rule.is_advice());
     advice.sort_by_key(|warning| warning.span);
-    Report { source: Arc::clone(&file.source), warnings, advice, error }
+    Report { source: Arc::clone(&file.source), warnings, advice, error, is_violation }
 }
 
 /// A check at work.
@@ -106,6 +124,8 @@ struct Check<'a> {
     /// Settings of single instructions, by their first line.
     local: BTreeMap<usize, CheckConfig>,
     warnings: Vec<Warning>,
+    /// The stage that is looked at stands on an image that nobody knows: its variables may be set.
+    is_open: bool,
 }
 
 impl<'a> Check<'a> {
@@ -129,7 +149,7 @@ impl<'a> Check<'a> {
         let globals = file.global_args.iter().map(|arg| (arg.span.first, &arg.comments));
         let local = comments.chain(globals);
         let local = local.filter_map(|(line, c)| Some((line, CheckConfig::of_comments(c)?))).collect();
-        Self { file, facts, config, config_fault, local, warnings: Vec::new() }
+        Self { file, facts, config, config_fault, local, warnings: Vec::new(), is_open: false }
     }
 
     fn warn(&mut self, rule: Rule, span: Span, detail: impl Into<String>) {

@@ -54,15 +54,19 @@ impl Report {
         Some(if excerpt.is_empty() { error.to_string() } else { format!("{error}\n{excerpt}") })
     }
 
-    /// What follows a build: ` 2 warnings found (use docker --debug to expand):` and a line for each.
+    /// What follows a build: ` 2 warnings found (use docker --debug to expand):` and a line for each; with `program`
+    /// as the word for who is asked.
     #[must_use]
-    pub fn summary(&self, expanded: bool) -> String {
+    pub fn summary(&self, expanded: bool, program: &str) -> String {
         let mut text = match self.warnings.len() {
             0 => return String::new(),
             1 => " 1 warning found".to_owned(),
             count => format!(" {count} warnings found"),
         };
-        text.push_str(if expanded { ":\n" } else { " (use docker --debug to expand):\n" });
+        if !expanded {
+            let _ = write!(text, " (use {program} --debug to expand)");
+        }
+        text.push_str(":\n");
         for warning in &self.warnings {
             let _ = writeln!(text, " - {}", warning.line());
             if expanded {

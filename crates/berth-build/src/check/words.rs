@@ -16,6 +16,8 @@ struct State {
     scope: Scope,
     has_shell: bool,
     has_workdir: bool,
+    /// The base image is not known, and so neither are its variables.
+    is_open: bool,
     /// Where the last instruction of a kind stands that counts once.
     last: BTreeMap<&'static str, Span>,
 }
@@ -35,9 +37,14 @@ impl Check<'_> {
                 Some(base) => State { last: BTreeMap::new(), ..base },
                 None => self.fresh(&origins[index]),
             };
+            self.is_open = state.is_open;
             for instruction in &file.stages[index].instructions {
-                self.instruction(instruction, &mut state, globals)
-                    .map_err(|error| file.error_at(instruction.span, error.0))?;
+                match self.instruction(instruction, &mut state, globals) {
+                    Err(error) if !state.is_open => {
+                        return Err(file.error_at(instruction.span, error.0));
+                    }
+                    _ => {}
+                }
             }
             states.insert(index, state);
         }
@@ -45,12 +52,19 @@ impl Check<'_> {
     }
 
     fn fresh(&self, origin: &Origin) -> State {
-        let image = self.image_of(origin).unwrap_or_default();
+        let known = self.image_of(origin);
+        let is_open = known.is_none() && origin.stage.is_none() && origin.base != "scratch";
+        let image = known.unwrap_or_default();
         let mut variables = Variables::of_image(&image.env);
         if variables.get("PATH").is_none() {
             variables.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         }
-        State { scope: Scope::new(variables), has_shell: !image.shell.is_empty(), ..State::default() }
+        State {
+            scope: Scope::new(variables),
+            has_shell: !image.shell.is_empty(),
+            is_open,
+            ..State::default()
+        }
     }
 
     fn instruction(
@@ -125,6 +139,9 @@ impl Check<'_> {
     }
 
     fn undefined(&mut self, unmatched: &BTreeSet<String>, span: Span, scope: &Scope) {
+        if self.is_open {
+            return;
+        }
         for name in unmatched.iter().filter(|name| !scope.declares(name)) {
             let hint = scope.near(name).map(|n| format!(" (did you mean ${n}?)")).unwrap_or_default();
             self.warn(Rule::UndefinedVar, span, format!("Usage of undefined variable '${name}'{hint}"));

@@ -1,8 +1,10 @@
 //! What berth must survive: kill -9 at every durable step, many processes at once, broken lines; and other tools,
 //! which must read what it writes and write what it reads. The real binary, real files, real sockets.
 
+mod bake;
 mod build;
 mod chaos;
+mod checks;
 mod crash;
 mod exchange;
 mod files;

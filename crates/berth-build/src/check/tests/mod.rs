@@ -11,7 +11,12 @@ fn report(text: &str) -> Report {
 }
 
 fn facts() -> Facts<'static> {
-    Facts { inputs: Inputs::native(), ignore: None, base: &|_, _| None, all_stages: false }
+    Facts {
+        inputs: Inputs::native(),
+        ignore: None,
+        base: &|_, _| Some(BaseImage::default()),
+        all_stages: false,
+    }
 }
 
 fn lines(warnings: &[Warning]) -> Vec<String> {
@@ -59,6 +64,16 @@ fn rules_of_variables() {
         ["UndefinedVar: Usage of undefined variable '$VERSON' (did you mean $VERSION?) (line 3)"]
     );
     assert!(said("FROM a\nRUN echo $x\nCOPY --from=b '$x' /\n").is_empty());
+}
+
+#[test]
+fn an_unknown_base_may_set_variables() {
+    let text = b"FROM a\nENV A=$GOPATH/bin B=${C:?no}\nCMD x\nFROM scratch\nENV A=$B\n";
+    let facts = Facts { base: &|_, _| None, all_stages: true, ..facts() };
+    let report = check("Dockerfile", text, &facts);
+    assert!(report.error.is_none());
+    let rules: Vec<_> = report.warnings.iter().map(|w| (w.rule.name(), w.span.first)).collect();
+    assert_eq!(rules, [("JSONArgsRecommended", 3), ("UndefinedVar", 5)]);
 }
 
 #[test]
@@ -123,7 +138,7 @@ fn the_text_is_that_of_docker() {
     );
     assert_eq!(report("FROM a").text(), "Check complete, no warnings found.\n");
     assert_eq!(
-        found.summary(false),
+        found.summary(false, "docker"),
         " 2 warnings found (use docker --debug to expand):\n - StageNameCasing: Stage name 'B' should be lowercase \
          (line 1)\n - MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)\n"
     );

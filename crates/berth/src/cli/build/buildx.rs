@@ -1,5 +1,6 @@
 //! `berth buildx …` and `berth builder …`.
 
+use super::bake::BakeArgs;
 use super::cache::{DuArgs, PruneArgs};
 use crate::cli::Context;
 use crate::exit::Outcome;
@@ -8,6 +9,9 @@ use crate::exit::Outcome;
 #[derive(clap::Subcommand)]
 #[command(defer = true)]
 pub(crate) enum BuildxCommand {
+    /// Build from a file
+    #[command(visible_alias = "f")]
+    Bake(Box<BakeArgs>),
     /// Start a build
     #[command(visible_alias = "b")]
     Build(Box<super::Args>),
@@ -21,6 +25,7 @@ impl BuildxCommand {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         match self {
+            Self::Bake(args) => args.run(context),
             Self::Build(args) => args.run(context),
             Self::Du(args) => args.run(context),
             Self::Prune(args) => args.run(context),

@@ -3,8 +3,10 @@
 //! Here: flags into a request, and what is told at the end. Not here: showing the steps (`view.rs`), where files come
 //! from (`context.rs`), where results go (`output.rs`). Invariant: a flag that is accepted does what it says.
 
+mod bake;
 mod buildx;
 mod cache;
+mod call;
 mod context;
 mod failure;
 mod output;
@@ -15,13 +17,14 @@ pub(crate) use buildx::{BuilderCommand, BuildxCommand};
 
 use super::Context;
 use crate::exit::{ClientSide, Exit, Failure, Outcome};
-use crate::settings::ProgressMode;
+use crate::settings::{Persona, ProgressMode};
 use crate::terminal;
 use berth_build::{BuildRequest, Cancel, Entitlements, NetworkChoice, NoCache};
 use berth_engine::spec::{ExtraHost, Ulimit, parse_label, parse_ram};
 use berth_engine::{BuildOptions, BuildResult, StepLimits};
 use berth_oci::{AtPath, Error, Platform, Reference};
 use berth_sys::signalfd::SignalFd;
+use call::Call;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +50,12 @@ pub(crate) struct Args {
     /// Additional build contexts (name=path)
     #[arg(long, value_name = "list")]
     build_context: Vec<String>,
+    /// Set method for evaluating build ("check", "outline", "targets")
+    #[arg(long, value_name = "string", default_value = "build", hide_default_value = true)]
+    call: Call,
+    /// Shorthand for "--call=check"
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
     /// Name of the Dockerfile (default is 'PATH/Dockerfile')
     #[arg(short, long, value_name = "string")]
     file: Option<PathBuf>,
@@ -135,19 +144,35 @@ impl Args {
         let cancel = Cancel::new()?;
         let engine = context.engine()?;
         let prepared = self.prepare(context)?;
+        let request = &prepared.options.request;
+        let call = if self.check { Call::CHECK } else { self.call };
+        if !call.is_build() {
+            return call.run(request, context);
+        }
+        let report = call::report(request, &request.platforms[0], engine, false);
         let view = match self.quiet || context.settings.progress == ProgressMode::None {
             true => View::quiet(),
             false => View::plain(self.explain),
         };
         let file =
             (prepared.options.request.dockerfile_name.clone(), prepared.options.request.dockerfile.len());
-        view.loaded(&file.0, file.1, prepared.ignore.as_deref());
+        let warnings: Vec<String> = report.warnings.iter().map(|warning| warning.line()).collect();
+        view.loaded(&file.0, file.1, prepared.ignore.as_deref(), &warnings);
+        // A mistake with a place is one of the text; all others are told by the build, which knows more.
+        let mistake = report.error.as_ref().filter(|error| error.position.is_some());
+        if let Some(error) = report.violation().or(mistake) {
+            return Err(call::violated(error));
+        }
         let result = thread::scope(|scope| {
             let watcher = watch(scope, &signals, &cancel);
             let result = engine.build(&prepared.options, &view, &cancel);
             watcher.end();
             result
         });
+        if !self.quiet && !warnings.is_empty() {
+            let program = if context.settings.persona == Persona::Docker { "docker" } else { "berth" };
+            terminal::complain(format!("\n{}", report.summary(terminal::is_debug(), program).trim_end()));
+        }
         let result = match result {
             Ok(result) => result,
             Err(failure) => return Err(failure::told(failure, &view, context.settings.persona)),

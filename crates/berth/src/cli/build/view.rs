@@ -48,25 +48,31 @@ impl View {
     }
 
     /// The files that were read before the build began.
-    pub(super) fn loaded(&self, name: &str, size: usize, ignore: Option<&str>) {
+    pub(super) fn loaded(&self, name: &str, size: usize, ignore: Option<&str>, warnings: &[String]) {
         if matches!(self.mode, Mode::Quiet) {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        for (name, what) in [
+        for (name, what, warnings) in [
             (
                 format!("[internal] load build definition from {name}"),
                 format!("transferring dockerfile: {size}B done"),
+                warnings,
             ),
             (
                 format!("[internal] load {}", ignore.unwrap_or(".dockerignore")),
                 "transferring context: 2B done".to_owned(),
+                &[],
             ),
         ] {
             state.shown += 1;
             let number = state.shown;
-            let _ = write!(text, "#{number} {name}\n#{number} {what}\n#{number} DONE 0.0s\n\n");
+            let _ = writeln!(text, "#{number} {name}\n#{number} {what}");
+            for warning in warnings {
+                let _ = writeln!(text, "#{number} WARN: {warning}");
+            }
+            let _ = write!(text, "#{number} DONE 0.0s\n\n");
         }
         terminal::complain_raw(text);
     }
