@@ -156,6 +156,9 @@ impl Member {
                 return Ok(());
             }
         }
+        if !matches!(kind, MadeKind::Directory) && target.look_up(&path)? == Some(Seen::Directory) {
+            target.clear(&path);
+        }
         let (uid, gid) = owner.map_or((self.uid, self.gid), |owner| (owner.uid, owner.gid));
         let mode = if matches!(kind, MadeKind::Symlink(_)) { 0o777 } else { self.mode };
         target.put(path, Made { kind, mode, uid, gid, mtime: self.mtime, xattrs: self.xattrs });

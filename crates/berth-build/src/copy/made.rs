@@ -50,10 +50,6 @@ impl Made {
     pub(crate) fn directory(mode: u32, uid: u32, gid: u32, mtime: i64) -> Self {
         Self { kind: MadeKind::Directory, mode, uid, gid, mtime, xattrs: BTreeMap::new() }
     }
-
-    pub(crate) fn is_directory(&self) -> bool {
-        matches!(self.kind, MadeKind::Directory)
-    }
 }
 
 impl Bytes {

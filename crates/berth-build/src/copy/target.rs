@@ -120,14 +120,22 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Adds a name. A directory over a directory changes only its attributes.
+    /// Adds a name. A directory over a directory changes only its attributes; anything else in a directory's place
+    /// needs [`clear`](Self::clear) first.
     pub(crate) fn put(&mut self, path: Vec<u8>, made: Made) {
-        if !made.is_directory() {
-            let below = join(&path, b"");
-            self.made.retain(|other, _| !other.starts_with(&below));
-            self.replaced.insert(path.clone());
-        }
         self.made.insert(path, made);
+    }
+
+    /// Takes a directory away, with everything in it.
+    pub(crate) fn clear(&mut self, path: &[u8]) {
+        let below = join(path, b"");
+        let inside = self.made.range(below.clone()..).map(|(other, _)| other);
+        let inside: Vec<Vec<u8>> = inside.take_while(|other| other.starts_with(&below)).cloned().collect();
+        for other in inside {
+            self.made.remove(&other);
+        }
+        self.made.remove(path);
+        self.replaced.insert(path.to_vec());
     }
 
     /// A file of the root file system as it was, links followed.

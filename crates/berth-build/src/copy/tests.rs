@@ -122,7 +122,10 @@ fn archives_stay_inside() {
     let none = std::collections::BTreeMap::new();
     let mut writer = Writer::new(Vec::new());
     for (path, kind) in [
-        (&b"../../escape"[..], NewKind::File(1)),
+        (&b"dir"[..], NewKind::Directory),
+        (b"dir/gone", NewKind::File(1)),
+        (b"dir", NewKind::File(1)),
+        (b"../../escape", NewKind::File(1)),
         (b"out", NewKind::Symlink(b"/../../etc")),
         (b"out/passwd", NewKind::File(1)),
         (b"dir", NewKind::Directory),
