@@ -45,6 +45,7 @@ impl Args {
         let mut earlier = Looks::default();
         earlier.look(engine, &self.chosen(engine)?)?;
         loop {
+            // Load is work over time: nothing else than time can be awaited here.
             std::thread::sleep(if self.no_stream { SPAN } else { PERIOD });
             let containers = self.chosen(engine)?;
             let mut now = Looks::default();
