@@ -126,7 +126,7 @@ impl Registry {
         let kind = GPU_KINDS.into_iter().find(wanted).ok_or_else(|| {
             let capabilities: Vec<&str> =
                 ["gpu"].into_iter().chain(request.capabilities.iter().map(String::as_str)).collect();
-            Error::not_found(format!(
+            Error::invalid(format!(
                 "could not select device driver \"{}\" with capabilities: [[{}]]",
                 request.driver,
                 capabilities.join(" ")

@@ -93,12 +93,12 @@ impl Resources {
         match nano {
             Some(_) if self.cpu_period.is_some_and(|p| p > 0) => {
                 return Err(Error::invalid(
-                    "Conflicting options: Nano CPUs and CPU Period cannot both be set.",
+                    "Conflicting options: Nano CPUs and CPU Period cannot both be set",
                 ));
             }
             Some(_) if self.cpu_quota.is_some_and(|q| q > 0) => {
                 return Err(Error::invalid(
-                    "Conflicting options: Nano CPUs and CPU Quota cannot both be set.",
+                    "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
                 ));
             }
             Some(nano) if !(NANO / 100..=most).contains(&nano) => {
@@ -239,7 +239,7 @@ mod tests {
             (cpus(-NANO), Err("range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available")),
             (
                 Resources { nano_cpus: Some(NANO), cpu_quota: Some(1000), ..Resources::default() },
-                Err("Conflicting options: Nano CPUs and CPU Quota cannot both be set."),
+                Err("Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
             ),
             (
                 Resources { cpu_period: Some(1), ..Resources::default() },
