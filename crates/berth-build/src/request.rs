@@ -42,6 +42,8 @@ pub struct BuildRequest {
     pub entitlements: Entitlements,
     /// `SOURCE_DATE_EPOCH`: nothing is younger.
     pub epoch: Option<i64>,
+    /// Whether each step that is done says why.
+    pub explain: bool,
     /// How many steps run at once.
     pub jobs: usize,
 }

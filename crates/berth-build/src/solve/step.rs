@@ -82,6 +82,11 @@ pub(super) fn perform(
         shared.tell(Event::Cached { step: number });
         return Ok(record.into());
     }
+    if shared.request.explain {
+        let why =
+            if fresh { "done anew: asked for without cache".to_owned() } else { why(shared, name, inputs)? };
+        shared.tell(Event::Explained { step: number, why: &why });
+    }
     let tail = Mutex::new(Vec::new());
     let started = Instant::now();
     let done = {
@@ -119,6 +124,29 @@ pub(super) fn perform(
     drop(lock);
     shared.tell(Event::Done { step: number, elapsed: started.elapsed() });
     Ok(record.into())
+}
+
+/// What is different from the last time a step stood in this place.
+fn why(shared: &Shared<'_>, name: &StepName, inputs: &Inputs) -> Result<String> {
+    let records = shared.store.steps()?.into_iter();
+    let mut records = records.filter_map(|step| serde_json::from_str::<Record>(&step.document).ok());
+    let operation = inputs.0.first();
+    let earlier = records.find(|record| {
+        record.place == name.place && record.alias.is_none() && record.inputs.0.first() == operation
+    });
+    let Some(earlier) = earlier else { return Ok("done anew: nothing like it was done before".to_owned()) };
+    let before = &earlier.inputs.0;
+    let changed = inputs.0.iter().filter(|input| !before.contains(input)).map(|(input, _)| input);
+    let gone = before
+        .iter()
+        .filter(|(input, _)| inputs.0.iter().all(|(now, _)| now != input))
+        .map(|(input, _)| input);
+    let mut names: Vec<&str> = changed.chain(gone).map(String::as_str).collect();
+    names.dedup();
+    Ok(match names.is_empty() {
+        true => "done anew: its result is not here any more".to_owned(),
+        false => format!("done anew: changed since {}: {}", earlier.made, names.join(", ")),
+    })
 }
 
 /// A step's record, where its layers are still here.

@@ -101,8 +101,9 @@ fn only_what_changed_is_done_again() {
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "other").unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-    let said = site.build(&["-t", "app"]);
+    let said = site.build(&["-t", "app", "--explain"]);
     assert_eq!(cached(&said), 2, "{said}");
+    assert!(said.contains("done anew: changed since ") && said.contains(": files a\n"), "{said}");
     assert_eq!(site.berth.ok(&["run", "--rm", "app", "cat", "/a"]), "other");
     // Another time and the same content: nothing to do.
     fs::File::options()

@@ -122,7 +122,7 @@ pub(crate) struct Args {
     /// Ulimit options
     #[arg(long, value_name = "ulimit")]
     ulimit: Vec<Ulimit>,
-    /// Say why each step was done anew or not
+    /// Say why each step that is done was not known
     #[arg(long)]
     explain: bool,
     /// Remove intermediate containers after a successful build: there are none
@@ -248,6 +248,7 @@ impl Args {
             agents: secret::agents(&self.ssh).client()?,
             entitlements: entitlements(&list(&self.allow), &self.network).client()?,
             epoch,
+            explain: self.explain,
             jobs: self.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(2, usize::from).max(4)),
             args,
         };
