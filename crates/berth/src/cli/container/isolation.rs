@@ -9,6 +9,7 @@ use berth_oci::{Error, Result};
 
 /// What `run` and `create` take.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct IsolationOptions {
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
     #[arg(long, value_name = "uint16", value_parser = parse_uint16)]

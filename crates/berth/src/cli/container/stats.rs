@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Display a live stream of container(s) resource usage statistics.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Show all containers (default shows just running)
     #[arg(short, long)]

@@ -9,6 +9,7 @@ use berth_oci::Error;
 
 /// Update configuration of one or more containers.
 #[derive(clap::Args)]
+#[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Args {
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable
     #[arg(long, value_name = "uint16")]
