@@ -4,7 +4,7 @@ use super::support::Sealed;
 use std::path::Path;
 
 /// Commands that have commands of their own.
-const GROUPS: &[&str] = &["container", "image", "manifest", "network", "system"];
+const GROUPS: &[&str] = &["builder", "buildx", "container", "image", "manifest", "network", "system", "volume"];
 
 #[test]
 fn every_command_of_the_readme_is_there() {

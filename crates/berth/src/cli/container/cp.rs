@@ -265,7 +265,7 @@ mod tests {
         let (dir, file) = (Some(PathKind::Directory), Some(PathKind::File));
         for (from, to, kind, expected) in [
             ("file", "/t", dir, "/t file"),
-            ("file", "/t/", dir, "/t file"),
+            ("file", "/t/", dir, "/t/ file"),
             ("file", "/t/new", None, "/t new"),
             ("file", "/t/new/", None, "no such directory"),
             ("file", "/t/old", file, "/t old"),
