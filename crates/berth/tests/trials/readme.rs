@@ -4,7 +4,8 @@ use super::support::Sealed;
 use std::path::Path;
 
 /// Commands that have commands of their own.
-const GROUPS: &[&str] = &["builder", "buildx", "container", "image", "manifest", "network", "system", "volume"];
+const GROUPS: &[&str] =
+    &["builder", "buildx", "container", "image", "manifest", "network", "system", "volume"];
 
 #[test]
 fn every_command_of_the_readme_is_there() {
