@@ -10,6 +10,7 @@ use crate::terminal;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 
 /// Docker's flags take `--flag=false`, and its options take whatever word follows, `-1` included.
 pub(crate) fn as_docker(arg: Arg) -> Arg {
@@ -46,6 +47,15 @@ fn go_bool(text: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
     }
+}
+
+/// `strconv.ParseInt`.
+fn parse_int(error: &ParseIntError, text: &str) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.ParseInt: parsing \"{text}\": {why}")
 }
 
 /// The command that the words mean, and how they call it.
@@ -114,7 +124,7 @@ pub(crate) fn explain(error: &clap::Error, root: &Command, persona: Persona, wor
             let value = context(ContextKind::InvalidValue);
             let why = std::error::Error::source(error).map_or_else(
                 || format!("must be one of {}", context(ContextKind::ValidValue).replace(' ', ", ")),
-                ToString::to_string,
+                |why| why.downcast_ref().map_or_else(|| why.to_string(), |why| parse_int(why, &value)),
             );
             Ok(flag(
                 &meant,
