@@ -134,11 +134,8 @@ pub(super) fn become_program(
     program: &Program,
     process: &Process,
     last: Last<'_>,
-    descriptors: &[OwnedFd; 3],
     channel: &Channel,
 ) -> Result<Infallible> {
-    own(descriptors, program.identity.uid)?;
-    place(descriptors)?;
     berth_sys::exec::close_on_exec_from(3 + last.preserved).map_err(setup)?;
     berth_sys::exec::keep_on_exec(3, last.preserved).map_err(setup)?;
     rustix::process::umask(rustix::fs::Mode::from(process.user().umask().unwrap_or(0o022)));
@@ -186,6 +183,13 @@ fn install(last: &Last<'_>) -> Result<()> {
         (Some(calls), Some(listener)) => listener.hand_over(calls),
         _ => Ok(()),
     }
+}
+
+/// Makes them our standard streams, and the program's user their owner. Those we had are closed: whoever reads them may
+/// wait for that before the program is started.
+pub(super) fn stand(descriptors: [OwnedFd; 3], program: &Program) -> Result<()> {
+    own(&descriptors, program.identity.uid)?;
+    place(&descriptors)
 }
 
 /// A program of another user must be able to reopen `/dev/stdout`.

@@ -1,7 +1,7 @@
 //! The container's first process: everything from its namespaces to its program.
 
 use super::attributes::Label;
-use super::become_program::{Connected, Last, become_program, connect, die_with_parent, look_up};
+use super::become_program::{Connected, Last, become_program, connect, die_with_parent, look_up, stand};
 use super::surroundings::{self, has_new};
 use super::{Channel, Gate, Message, Stdio, attributes, limits};
 use crate::bundle::RootfsMount;
@@ -84,6 +84,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
         .map_err(not_the_program)?;
     let program = look_up(process, plan.user, true)?;
     let Connected { master, descriptors } = connect(stdio, prepared.terminal)?;
+    stand(descriptors, &program)?;
     channel.send(&Message::Ready { warnings }, master.as_ref().map(AsFd::as_fd))?;
     drop(master);
     gate.pass(channel)?;
@@ -97,7 +98,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
         is_attended: plan.is_attended,
         labels: prepared.labels,
     };
-    become_program(&program, process, last, &descriptors, channel)
+    become_program(&program, process, last, channel)
 }
 
 /// "Not found" and "denied" mean the program to our callers; here it was something else.

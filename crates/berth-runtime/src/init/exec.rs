@@ -1,6 +1,6 @@
 //! A further process in a running container.
 
-use super::become_program::{self, Connected, Last, become_program, connect, die_with_parent};
+use super::become_program::{self, Connected, Last, become_program, connect, die_with_parent, stand};
 use super::container::{own_pid, tell};
 use super::surroundings::become_root;
 use super::{Channel, Message, Stdio, attributes, limits};
@@ -65,11 +65,12 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
     limits::set_limits(plan.process.rlimits().as_deref().unwrap_or_default(), &mut warnings)?;
     let program = become_program::look_up(plan.process, plan.user, false)?;
     let Connected { master, descriptors } = connect(stdio, None)?;
+    stand(descriptors, &program)?;
     channel.send(&Message::Ready { warnings }, master.as_ref().map(AsFd::as_fd))?;
     drop(master);
     let (preserved, is_attended) = (plan.preserved, plan.is_attended);
     let last = Last { filter: plan.filter, listener, preserved, is_attended, labels, reaper: false };
-    become_program(&program, plan.process, last, &descriptors, channel)
+    become_program(&program, plan.process, last, channel)
 }
 
 fn listener(plan: &ExecPlan<'_>) -> Result<Option<Listener>> {

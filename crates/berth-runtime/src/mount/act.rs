@@ -115,9 +115,10 @@ fn new(
     source: Option<&str>,
     options: &[(String, Option<String>)],
 ) -> Result<()> {
+    let there = in_root::locate(root, &plan.target).ok();
     let target = in_root::locate_or_make(root, &plan.target, Missing::Directory)?;
     let mount = match name {
-        "tmpfs" => tmpfs(&target, plan, source, options)?,
+        "tmpfs" => tmpfs(there.as_ref(), plan, source, options)?,
         name => make(name, source, options)?,
     };
     finish(&mount, plan)?;
@@ -130,20 +131,21 @@ fn new(
     attach(&mount, &target)
 }
 
-/// With the mode of the directory it covers, unless it has one of its own, and its contents, if they are wanted.
+/// With the mode of the directory that was there before, unless it has one of its own, and its contents, if they are
+/// wanted.
 fn tmpfs(
-    target: &OwnedFd,
+    target: Option<&OwnedFd>,
     plan: &MountPlan,
     source: Option<&str>,
     options: &[(String, Option<String>)],
 ) -> Result<OwnedFd> {
     let mut options = options.to_vec();
-    if !options.iter().any(|(key, _)| key == "mode") {
+    if let (Some(target), false) = (target, options.iter().any(|(key, _)| key == "mode")) {
         let mode = fstat(target).map_err(io::Error::from)?.st_mode & 0o7777;
         options.push(("mode".into(), Some(format!("{mode:o}"))));
     }
     let mount = make("tmpfs", source, &options)?;
-    if plan.copy_up {
+    if let (Some(target), true) = (target, plan.copy_up) {
         copy_up(target, &mount).context(|| "cannot copy what the mount covers")?;
     }
     Ok(mount)

@@ -125,7 +125,7 @@ fn clocks_limits_names_and_masks() {
 fn mounts_are_as_their_options_say() {
     let Some(mut bundle) = Bundle::of(
         "grep -E ' /(ro|rro|rro/sub|plain|up|late|late/in) ' /proc/self/mounts | while read _ at _ options _; do \
-            echo $at ${options%%,*}; done; cat /up/there; stat -c %a /up /plain; cat /late/in; touch /late/x",
+            echo $at ${options%%,*}; done; cat /up/there; stat -c %a /up /plain /new; cat /late/in; touch /late/x",
     ) else {
         return;
     };
@@ -144,12 +144,14 @@ fn mounts_are_as_their_options_say() {
         mount("/ro", "bind", &tree, &["rbind", "ro"]),
         mount("/rro", "bind", &tree, &["rbind", "rro"]),
         mount("/plain", "tmpfs", tmpfs, &[]),
+        mount("/new", "tmpfs", tmpfs, &[]),
         mount("/up", "tmpfs", tmpfs, &["tmpcopyup"]),
         mount("/late", "tmpfs", tmpfs, &["ro"]),
         mount("/late/in", "bind", Path::new("file"), &["bind"]),
     ]);
     let said = bundle.run();
-    let expected = "/ro ro\n/rro ro\n/plain rw\n/up rw\n/late ro\n/late/in rw\ncopied\n755\n710\ninside\n";
+    let expected =
+        "/ro ro\n/rro ro\n/plain rw\n/up rw\n/late ro\n/late/in rw\ncopied\n755\n710\n1777\ninside\n";
     assert_eq!(said.stdout, expected, "{said:?}");
     assert!(said.stderr.contains("Read-only file system"), "{said:?}");
 }
