@@ -65,6 +65,12 @@ pub fn create(bundle: &Bundle) -> Result<Connection> {
     let Some(lock) = Lock::try_take(&bundle.run_dir)? else {
         return Err(Error::conflict(format!("container {} is already running", bundle.id)));
     };
+    if !bundle.dir.is_dir() {
+        // Somebody has removed it; the lock has brought its run directory back.
+        return fs::remove_dir_all(&bundle.run_dir)
+            .at(&bundle.run_dir)
+            .and(Err(Error::conflict(format!("container {} has been removed", bundle.id))));
+    }
     let request = protocol::encode(&Request::Create(Box::new(bundle.clone())))?;
     state::write(&bundle.dir, &State::created()?)?;
     let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket pair")?;

@@ -40,7 +40,7 @@ pub use health::{Health, HealthStatus, Probe};
 pub use journal::{Happened, Journal, JournalReader};
 pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};
 pub use mount::{in_assembled_root, in_root, open_root};
-pub use state::{State, Status, is_attended, read as state};
+pub use state::{Claim, State, Status, claim, is_attended, read as state};
 pub use usage::usage;
 pub use user::{Identity, resolve_user};
 

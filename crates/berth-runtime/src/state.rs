@@ -216,9 +216,23 @@ fn nobody_writes(run_dir: &Path) -> Result<Option<File>> {
     Ok(try_lock(&file, FlockOperation::NonBlockingLockShared)?.then_some(file))
 }
 
-/// Whether the container with this run directory has a monitor (or a creator) now.
+/// Whether the container with this run directory has a monitor (or a creator) now. Makes nothing.
 pub fn is_attended(run_dir: &Path) -> Result<bool> {
-    Ok(run_dir.join("monitor.lock").exists() && nobody_writes(run_dir)?.is_none())
+    let path = run_dir.join("monitor.lock");
+    match File::options().write(true).open(&path) {
+        Ok(file) => Ok(!try_lock(&file, FlockOperation::NonBlockingLockShared)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).at(&path),
+    }
+}
+
+/// The right to remove a container: while it is held nobody can start it.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Lock);
+
+/// Claims the container with this run directory; `None` where it has a monitor or a creator.
+pub fn claim(run_dir: &Path) -> Result<Option<Claim>> {
+    Ok(Lock::try_take(run_dir)?.map(Claim))
 }
 
 /// Waits for whoever repairs now.

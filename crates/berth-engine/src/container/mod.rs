@@ -143,13 +143,10 @@ impl Engine {
     /// `NotFound`; `Conflict` where a prefix fits several.
     pub fn container(&self, text: &str) -> Result<Container> {
         let container = self.recorded(text)?;
-        match self.is_to_go(&container)? {
+        match self.is_to_go(&container)? && self.discard(&container.id, true)? {
             false => Ok(container),
-            true => {
-                self.discard(&container.id, true)?;
-                Err(Error::not_found(format!("No such container: {text}"))
-                    .hint("it was to go with its process (--rm), which has ended"))
-            }
+            true => Err(Error::not_found(format!("No such container: {text}"))
+                .hint("it was to go with its process (--rm), which has ended")),
         }
     }
 
@@ -161,9 +158,8 @@ impl Engine {
         let mut containers = Vec::new();
         for record in self.store()?.containers()? {
             let container = self.with_state(record)?;
-            match self.is_to_go(&container)? {
-                true => self.discard(&container.id, true)?,
-                false => containers.push(container),
+            if !self.is_to_go(&container)? || !self.discard(&container.id, true)? {
+                containers.push(container);
             }
         }
         Ok(containers)

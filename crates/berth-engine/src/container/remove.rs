@@ -1,6 +1,6 @@
 //! `rm`: a container, its files and its name go.
 //!
-//! Invariant: what can be found under the container's id is gone before its record is, except the record itself.
+//! Invariant: nobody starts a container that is being removed; what a crash leaves of it belongs to no record.
 
 use super::Container;
 use super::shared::unmount_memory;
@@ -10,6 +10,7 @@ use berth_oci::{AtPath, Error, Kind, Result};
 use berth_runtime::Status;
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,31 @@ pub struct RemoveOptions {
     pub volumes: bool,
 }
 
+/// A container that runs goes only by force.
+fn refuse(text: &str, status: Status) -> Result<()> {
+    let refused =
+        |why: &str| Error::conflict(format!("cannot remove container \"{text}\": container is {why}"));
+    match status {
+        Status::Running => Err(refused("running: stop the container before removing or force remove")
+            .hint(format!("`berth stop {text}` ends it, `berth rm -f {text}` kills and removes it"))),
+        Status::Restarting => Err(refused("restarting: stop the container before removing or force remove")),
+        Status::Paused => Err(refused("paused and must be unpaused first")),
+        Status::Created | Status::Exited => Ok(()),
+    }
+}
+
+/// Somebody who wanted to start it may have put a lock there again, and takes it away by himself.
+fn remove_run_dir(run_dir: &Path) -> Result<()> {
+    for _ in 0..100 {
+        match fs::remove_dir_all(run_dir) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => std::thread::yield_now(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => return removed.at(run_dir),
+        }
+    }
+    Err(Error::conflict(format!("`{}` is being used", run_dir.display())))
+}
+
 impl Engine {
     /// Removes a container.
     ///
@@ -27,32 +53,21 @@ impl Engine {
     /// `NotFound`; `Conflict`: it is running and `force` was not asked for.
     pub fn remove(&self, text: &str, options: RemoveOptions) -> Result<()> {
         let record = self.store()?.container(text)?;
-        let state =
-            berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
-        let status = state.as_ref().map(|state| state.status);
-        match status {
-            Some(Status::Running) if !options.force => {
-                return Err(Error::conflict(format!(
-                    "cannot remove container \"{text}\": container is running: stop the container before removing or force remove"
-                ))
-                .hint(format!("`berth stop {text}` ends it, `berth rm -f {text}` kills and removes it")));
+        loop {
+            let state =
+                berth_runtime::state(&self.store()?.container_dir(&record.id), &self.run_dir(&record.id))?;
+            if let (Some(state), false) = (&state, options.force) {
+                refuse(text, state.status)?;
             }
-            Some(Status::Restarting) if !options.force => {
-                return Err(Error::conflict(format!(
-                    "cannot remove container \"{text}\": container is restarting: stop the container before removing or force remove"
-                )));
+            if state.is_some_and(|state| state.is_live()) {
+                self.end(&record.id)?;
             }
-            Some(Status::Paused) if !options.force => {
-                return Err(Error::conflict(format!(
-                    "cannot remove container \"{text}\": container is paused and must be unpaused first"
-                )));
+            if self.discard(&record.id, options.volumes)? {
+                return Ok(());
             }
-            _ => {}
+            // Somebody is starting it at this moment: then it runs in the next.
+            std::thread::yield_now();
         }
-        if state.is_some_and(|state| state.is_live()) {
-            self.end(&record.id)?;
-        }
-        self.discard(&record.id, options.volumes)
     }
 
     /// Kills whatever of it still lives.
@@ -74,8 +89,17 @@ impl Engine {
         }
     }
 
-    /// Removes a container that has no process. Another who does the same at the same time is no error.
-    pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<()> {
+    /// Removes a container that has no process; false where somebody is starting it. Another who removes it at the
+    /// same time is no error.
+    ///
+    /// Its record goes before its run directory: whoever starts it afterwards finds nothing to start.
+    pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<bool> {
+        let run_dir = self.run_dir(id);
+        let claim = berth_runtime::claim(&run_dir)?;
+        let state = berth_runtime::state(&self.store()?.container_dir(id), &run_dir)?;
+        if claim.is_none() && state.is_some_and(|state| state.is_live()) {
+            return Ok(false);
+        }
         let container = match self.recorded(id) {
             Ok(container) => Some(container),
             // Somebody else has removed it, or nobody can read what it had.
@@ -83,22 +107,19 @@ impl Engine {
             Err(error) => return Err(error),
         };
         self.store()?.release_rootfs(id)?;
-        let run_dir = self.run_dir(id);
         unmount_memory(&run_dir)?;
-        match fs::remove_dir_all(&run_dir) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).at(&run_dir),
-            _ => {}
-        }
-        match self.store()?.remove_container(id) {
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            removed => removed?,
+        let removed = match self.store()?.remove_container(id) {
+            Err(error) if error.kind() == Kind::NotFound => false,
+            removed => removed.map(|_| true)?,
         };
-        let Some(container) = container else { return Ok(()) };
-        self.tell_container(&container, "destroy", &[])?;
-        match volumes {
-            true => self.remove_volumes(&container.document.anonymous_volumes()),
-            false => Ok(()),
+        remove_run_dir(&run_dir)?;
+        if let Some(container) = container.filter(|_| removed) {
+            self.tell_container(&container, "destroy", &[])?;
+            if volumes {
+                self.remove_volumes(&container.document.anonymous_volumes())?;
+            }
         }
+        Ok(true)
     }
 
     /// What the monitor of a container with `--rm` asks for after its exit.
@@ -108,7 +129,7 @@ impl Engine {
     pub fn clean_up(&self, id: &str) -> Result<()> {
         match self.container(id) {
             Ok(container) if container.is_running() => Ok(()),
-            Ok(_) => self.discard(id, true),
+            Ok(_) => self.discard(id, true).map(drop),
             Err(error) if error.kind() == Kind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -119,9 +140,11 @@ impl Engine {
     /// # Errors
     /// A container's files cannot be removed.
     pub fn prune_containers(&self, chosen: &dyn Fn(&Container) -> bool) -> Result<(Vec<String>, u64)> {
-        let (ids, bytes) = self.prunable_containers(chosen)?;
-        for id in &ids {
-            self.discard(id, false)?;
+        let (mut ids, bytes) = self.prunable_containers(chosen)?;
+        for at in (0..ids.len()).rev() {
+            if !self.discard(&ids[at], false)? {
+                ids.remove(at);
+            }
         }
         Ok((ids, bytes))
     }

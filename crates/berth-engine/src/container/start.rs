@@ -9,7 +9,7 @@ use crate::cdi;
 use crate::engine::Engine;
 use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::Seccomp;
-use berth_oci::Result;
+use berth_oci::{Error, Kind, Result};
 use berth_runtime::net::Site;
 use berth_runtime::{Bundle, Connection, Stdin, Streams};
 use std::path::Path;
@@ -52,6 +52,19 @@ impl Engine {
     /// # Errors
     /// `Conflict`: it runs already; a layer, device or mount source is missing.
     pub fn launch(&self, container: Container, options: &StartOptions) -> Result<Launch> {
+        let id = container.id.clone();
+        self.try_launch(container, options).map_err(|error| {
+            match self.store().and_then(|s| s.container(&id)) {
+                // Whatever is missing is missing for that reason.
+                Err(gone) if gone.kind() == Kind::NotFound => {
+                    Error::conflict(format!("container {id} has been removed")).caused_by(error)
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn try_launch(&self, container: Container, options: &StartOptions) -> Result<Launch> {
         let places = self.place_volumes(&container)?;
         let bundle = self.bundle(&container, options, &places)?;
         let mut connection = berth_runtime::create(&bundle)?;
