@@ -3,7 +3,7 @@
 use super::Container;
 use crate::engine::Engine;
 use crate::spec::LogDriver;
-use berth_oci::{Error, Result};
+use berth_oci::{Error, Kind, Result};
 use berth_runtime::log::{Options, Reader};
 use berth_runtime::{Log, LogFile, LogJournal};
 use std::collections::BTreeMap;
@@ -25,7 +25,11 @@ impl Engine {
             return Err(Error::unsupported("configured logging driver does not support reading")
                 .hint("the container was made with --log-driver none: nothing of its output was kept"));
         }
-        Reader::open(&self.log_path(&container.id)?, options)
+        match Reader::open(&self.log_path(&container.id)?, options) {
+            // Where the files are gone, the container may be; then that is what there is to say.
+            Err(error) if error.kind() == Kind::NotFound => self.container(&container.id).and(Err(error)),
+            answer => answer,
+        }
     }
 
     /// Where its output goes.

@@ -16,7 +16,6 @@ mod readme;
 mod registries;
 mod resume;
 mod sharing;
-mod storm;
 mod support;
 mod volumes;
 mod words;
