@@ -32,7 +32,7 @@ pub enum Event<'a> {
         /// Whatever it was.
         bytes: &'a [u8],
     },
-    /// It was done before, or need not be done.
+    /// Its result is there from before; or it is a base image, of which nothing has to be done.
     Cached {
         /// The step.
         step: usize,
@@ -62,6 +62,11 @@ pub enum Event<'a> {
         step: usize,
         /// The reason.
         why: &'a str,
+    },
+    /// A stage that is not looked at: nothing that is built needs it.
+    Skipped {
+        /// Its name.
+        name: &'a str,
     },
     /// Something that its author should know.
     Warning {

@@ -1,7 +1,7 @@
 //! A build that failed: why, at which step, and where that stands in the Dockerfile.
 
 use crate::dockerfile::{Source, Span, SyntaxError};
-use berth_oci::Error;
+use berth_oci::{Digest, Error};
 use std::sync::Arc;
 
 /// See the module.
@@ -22,6 +22,8 @@ pub struct StepFailure {
     pub name: String,
     /// The last of what it wrote.
     pub output: Vec<u8>,
+    /// The name under which its file system is kept, if it is.
+    pub kept: Option<Digest>,
 }
 
 impl Failure {

@@ -5,6 +5,7 @@ use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Result};
 use berth_store::mount::Rootfs;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The world around a build.
 pub trait Host: Sync {
@@ -113,7 +114,8 @@ pub enum StepMountSource {
 }
 
 /// How a step reaches others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StepNetwork {
     /// As a container does.
     Default,
@@ -130,4 +132,6 @@ pub struct StepExit {
     pub code: i32,
     /// Whether the kernel killed it because memory ran out.
     pub oom_killed: bool,
+    /// Processor time of all of its processes, where it is known.
+    pub cpu: Option<Duration>,
 }

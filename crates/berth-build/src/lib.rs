@@ -15,17 +15,20 @@ mod files;
 pub mod git_ref;
 pub mod glob;
 mod go_format;
+pub mod history;
 mod host;
 pub mod ignore;
 mod request;
 mod solve;
+mod survey;
 
 pub use cancel::Cancel;
 pub use event::{Event, Listener};
 pub use failure::{Failure, StepFailure};
 pub use host::{BaseImage, Fetched, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork};
 pub use request::{BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache};
-pub use solve::{Built, BuiltImage, build};
+pub use solve::{Built, BuiltImage, FailedStep, KeptMount, KeptSource, build};
+pub use survey::{RuleEffect, Survey, survey};
 
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// A build to be.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
+    /// Names context and Dockerfile on this machine: builds of one project are compared with each other.
+    pub project: String,
+    /// The context as it was named.
+    pub context_name: String,
     /// What errors call the Dockerfile.
     pub dockerfile_name: String,
     /// Its bytes.
@@ -42,7 +46,7 @@ pub struct BuildRequest {
     pub entitlements: Entitlements,
     /// `SOURCE_DATE_EPOCH`: nothing is younger.
     pub epoch: Option<i64>,
-    /// Whether each step that is done says why.
+    /// Whether each step says why it is done, or not.
     pub explain: bool,
     /// How many steps run at once.
     pub jobs: usize,

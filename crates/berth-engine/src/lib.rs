@@ -25,7 +25,7 @@ mod tree;
 mod usage;
 mod volume;
 
-pub use build::{BuildOptions, BuildOutput, BuildResult, StepLimits};
+pub use build::{BuildOptions, BuildOutcome, BuildOutput, BuildResult, StepLimits};
 pub use engine::{Engine, EngineSettings};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,

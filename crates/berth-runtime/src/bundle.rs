@@ -192,6 +192,9 @@ pub struct Exit {
     /// Another start follows.
     #[serde(default)]
     pub restarts: bool,
+    /// Nanoseconds of processor time of all of its processes; 0 of an exec, and where nobody counts.
+    #[serde(default)]
+    pub cpu_ns: u64,
 }
 
 /// A process has begun to run.

@@ -134,6 +134,12 @@ impl Lease {
         Arc::ptr_eq(&self.store, &store.inner)
     }
 
+    /// A name that nobody else has.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.id
+    }
+
     /// Its id: the name under which it uses layers.
     pub(crate) fn id(&self) -> &str {
         &self.id

@@ -7,7 +7,7 @@ use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Moments are microseconds since 1970, digests and references their text.
 pub(crate) const FIRST: &str = "
@@ -94,6 +94,13 @@ CREATE TABLE volume_use (
     volume TEXT NOT NULL REFERENCES volume(name), PRIMARY KEY (container, volume)
 ) WITHOUT ROWID;
 CREATE INDEX volume_use_volume ON volume_use(volume, container);
+", "
+-- A build that was run: `document` is the builder's. The oldest go when new ones come.
+CREATE TABLE build (
+    id TEXT PRIMARY KEY, project TEXT NOT NULL, started INTEGER NOT NULL, document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX build_project ON build(project, started);
+CREATE INDEX build_started ON build(started);
 "];
 
 /// Whether this berth understands a store of that version.

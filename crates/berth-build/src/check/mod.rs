@@ -14,6 +14,8 @@ mod shape;
 mod tests;
 mod words;
 
+pub(crate) use words::is_secret_name;
+
 pub use config::CheckConfig;
 pub use outline::outline;
 pub use render::{Listing, targets};

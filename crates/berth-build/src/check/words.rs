@@ -185,22 +185,7 @@ impl Check<'_> {
     }
 
     fn secret_name(&mut self, keyword: &str, name: &str, span: Span) {
-        const SECRET: [&str; 10] = [
-            "apikey",
-            "auth",
-            "credential",
-            "credentials",
-            "key",
-            "password",
-            "pword",
-            "passwd",
-            "secret",
-            "token",
-        ];
-        const HARMLESS: [&str; 3] = ["public", "file", "version"];
-        let lower = name.to_lowercase();
-        let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-        if has(&SECRET) && !has(&HARMLESS) {
+        if is_secret_name(name) {
             let detail =
                 format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
             self.warn(Rule::SecretsUsedInArgOrEnv, span, detail);
@@ -302,4 +287,24 @@ impl Check<'_> {
 /// Whether `ADD` fetches it.
 pub(super) fn is_remote(source: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|start| source.starts_with(start))
+}
+
+/// Whether a variable's name says that its value is nobody else's business.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    const SECRET: [&str; 10] = [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+    ];
+    const HARMLESS: [&str; 3] = ["public", "file", "version"];
+    let lower = name.to_lowercase();
+    let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
+    has(&SECRET) && !has(&HARMLESS)
 }

@@ -61,13 +61,18 @@ impl Contents<'_> {
 }
 
 /// The digest of all that was chosen: names below the choices, attributes, contents; no times, and nothing of the
-/// directory that was named itself.
-pub(crate) fn digest_of_choices(contents: &Contents<'_>, choices: &[Choice]) -> Result<String> {
+/// directory that was named itself. And, for each choice, the digests of its files' contents.
+pub(crate) fn digest_of_choices(
+    contents: &Contents<'_>,
+    choices: &[Choice],
+) -> Result<(String, Vec<Vec<[u8; 32]>>)> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut known = Vec::new();
     for choice in choices {
         let files: Vec<_> = choice.files.iter().filter(|file| file.meta.kind == MetaKind::File).collect();
         let asked: Vec<_> = files.iter().map(|file| (file.source.as_slice(), &file.meta)).collect();
-        let mut digests = contents.digests(&asked)?.into_iter();
+        let all = contents.digests(&asked)?;
+        let mut digests = all.iter();
         for (at, file) in choice.files.iter().enumerate() {
             let meta = &file.meta;
             if at > 0 || !meta.is_directory() {
@@ -89,11 +94,12 @@ pub(crate) fn digest_of_choices(contents: &Contents<'_>, choices: &[Choice]) -> 
                 hasher.update(&file.target);
             }
             if meta.kind == MetaKind::File {
-                hasher.update(&digests.next().expect("one for each file"));
+                hasher.update(digests.next().expect("one for each file"));
             }
         }
+        known.push(all);
     }
-    Ok(hasher.finish().to_string())
+    Ok((hasher.finish().to_string(), known))
 }
 
 /// The SHA-256 of what a reader still has.

@@ -51,6 +51,23 @@ impl Ignore {
         Ok(Self { patterns: compiled.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
+    /// The patterns as text, `!` before those that bring back.
+    #[must_use]
+    pub fn rules(&self) -> Vec<String> {
+        self.patterns.iter().map(Pattern::rule).collect()
+    }
+
+    /// Line, text and effect of each pattern.
+    pub(crate) fn lines(&self) -> Vec<(usize, String, bool)> {
+        self.patterns.iter().map(|pattern| (pattern.line, pattern.rule(), pattern.exception)).collect()
+    }
+
+    /// Which pattern decides about `path`: the last one that changes what those before it said.
+    pub(crate) fn deciding(&self, path: &str) -> Option<usize> {
+        let decided = self.decided_by(path)?;
+        self.patterns.iter().position(|pattern| std::ptr::eq(pattern, decided))
+    }
+
     /// Whether no pattern is there.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -45,6 +45,11 @@ impl Pattern {
         Ok(Some(Self { exception, line, text: text.to_owned(), matcher }))
     }
 
+    /// As it was written, cleaned.
+    pub(super) fn rule(&self) -> String {
+        format!("{}{}", if self.exception { "!" } else { "" }, self.text)
+    }
+
     /// Whether it matches every name in the root.
     pub(super) fn is_everything(&self) -> bool {
         matches!(self.text.as_str(), "*" | "**" | "**/*" | ".")

@@ -3,15 +3,15 @@
 //! Invariant: the key is made of contents and attributes, never of times or of where a file came from.
 
 use super::context::HostTree;
+use super::evidence::{FileSet, chain};
 use super::graph::{FromName, from_name};
 use super::key::{Inputs, Record};
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
-use super::step::{Doing, Outcome, known, perform, remember};
+use super::step::{Doing, Made, Outcome, found, known, perform, remember};
 use super::{Shared, Solver};
 use crate::copy::{ModeChange, Owner, Placing, Target, look_up_owner, place, place_document, unpack};
 use crate::dockerfile::{Copy, Expander, Files};
-use crate::event::Event;
 use crate::failure::Failure;
 use crate::files::{Choice, Contents, MetaKind, Root, Wanted, digest_of_choices, pick};
 use crate::host::Layer;
@@ -169,14 +169,16 @@ impl Transfer<'_> {
         let mode = self.chmod.as_deref().map(ModeChange::parse).transpose()?;
         let inputs = self.inputs(snapshot, shared);
         let outcome = match &self.from {
-            From::Nowhere => perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
-                self.layer(doing, snapshot, None, &[], mode.as_ref())
-            })?,
+            From::Nowhere => {
+                perform(solver, snapshot, turn, &Made { inputs: &inputs, files: &[] }, &|doing| {
+                    self.layer(doing, snapshot, None, &[], mode.as_ref())
+                })?
+            }
             From::Host(tree) => {
                 let choices = self.choices(&tree.root).map_err(|error| explain_missing(error, tree))?;
                 let mut inputs = inputs;
-                self.add_contents(&mut inputs, &tree.contents(), &choices)?;
-                perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+                let files = [self.add_contents(&mut inputs, &tree.contents(), &choices)?];
+                perform(solver, snapshot, turn, &Made { inputs: &inputs, files: &files }, &|doing| {
                     self.layer(doing, snapshot, Some(&tree.root), &choices, mode.as_ref())
                 })?
             }
@@ -198,28 +200,27 @@ impl Transfer<'_> {
         mode: Option<&ModeChange>,
     ) -> Result<Outcome, Failure> {
         let shared = solver.shared;
-        let ids: Vec<&str> = from.iter().map(|layer| layer.diff_id.as_str()).collect();
         let mut by_layers = inputs.clone();
-        by_layers.add("from", Digest::of(ids.join(" ").as_bytes()).to_string());
+        by_layers.add("from", chain(from.iter().map(|layer| &layer.diff_id)));
         let quick = by_layers.key();
         if !turn.fresh
             && let Some(record) = known(shared, &quick)?
         {
-            let step = shared.number();
-            shared.tell(Event::Started { step, name: &turn.step.text });
-            shared.tell(Event::Cached { step });
-            return Ok(record.into());
+            let key = record.alias.clone().unwrap_or(quick);
+            return Ok(found(shared, turn, &key, record));
         }
         let tree = layers_tree(shared, from)?;
         let choices = self.choices(&tree.root)?;
         let mut by_contents = inputs;
-        self.add_contents(&mut by_contents, &Contents { root: &tree.root, cache: None }, &choices)?;
-        let outcome = perform(solver, &turn.step, &by_contents, turn.fresh, &|doing| {
+        let contents = Contents { root: &tree.root, cache: None };
+        let files = [self.add_contents(&mut by_contents, &contents, &choices)?];
+        let made = Made { inputs: &by_contents, files: &files };
+        let outcome = perform(solver, snapshot, turn, &made, &|doing| {
             self.layer(doing, snapshot, Some(&tree.root), &choices, mode)
         })?;
         let record = Record {
             name: turn.step.text.clone(),
-            place: turn.step.place.clone(),
+            cost_ms: 0,
             inputs: by_layers,
             layers: outcome.layers.clone(),
             made: outcome.made,
@@ -269,12 +270,20 @@ impl Transfer<'_> {
     }
 
     /// The contents of what was chosen, one input for each choice.
-    fn add_contents(&self, inputs: &mut Inputs, contents: &Contents<'_>, choices: &[Choice]) -> Result<()> {
+    fn add_contents<'c>(
+        &self,
+        inputs: &mut Inputs,
+        contents: &Contents<'_>,
+        choices: &'c [Choice],
+    ) -> Result<FileSet<'c>> {
+        let mut set = FileSet { choices, contents: Vec::new() };
         for choice in choices {
             let name = String::from_utf8_lossy(&choice.name).into_owned();
-            inputs.add(format!("files {name}"), digest_of_choices(contents, std::slice::from_ref(choice))?);
+            let (digest, known) = digest_of_choices(contents, std::slice::from_ref(choice))?;
+            inputs.add(format!("files {name}"), digest);
+            set.contents.extend(known);
         }
-        Ok(())
+        Ok(set)
     }
 
     fn layer(

@@ -43,10 +43,11 @@ impl Inputs {
 pub(crate) struct Record {
     /// What the step is called.
     pub(crate) name: String,
-    /// Which place in which build it has, for whoever compares.
-    pub(crate) place: String,
     pub(crate) inputs: Inputs,
     pub(crate) layers: Vec<crate::host::Layer>,
+    /// What doing it took, in milliseconds.
+    #[serde(default)]
+    pub(crate) cost_ms: u64,
     /// When it was done: what the history says as long as the result is used.
     pub(crate) made: jiff::Timestamp,
     /// The key under which the result stands, where this is only another way to it.

@@ -8,6 +8,10 @@ mod add;
 mod config;
 mod context;
 mod copy;
+mod differences;
+mod evidence;
+mod explain;
+mod failed;
 mod gate;
 mod graph;
 mod key;
@@ -20,10 +24,13 @@ mod step;
 mod stubs;
 mod workdir;
 
+pub use failed::{FailedStep, KeptMount, KeptSource};
+
 use crate::cancel::Cancel;
 use crate::dockerfile::{Dockerfile, Globals, Inputs, parse};
 use crate::event::{Event, Listener};
 use crate::failure::Failure;
+use crate::history::Recording;
 use crate::host::{Host, Layer};
 use crate::request::BuildRequest;
 use berth_oci::{ImageConfig, Platform, Result};
@@ -64,7 +71,7 @@ pub struct BuiltImage {
 pub(crate) struct Shared<'a> {
     pub(crate) store: &'a Store,
     pub(crate) host: &'a dyn Host,
-    pub(crate) listener: &'a dyn Listener,
+    pub(crate) recording: &'a Recording<'a>,
     pub(crate) cancel: &'a Cancel,
     pub(crate) request: &'a BuildRequest,
     pub(crate) file: &'a Dockerfile,
@@ -109,7 +116,7 @@ enum Progress {
 pub fn build(
     store: &Store,
     host: &dyn Host,
-    listener: &dyn Listener,
+    recording: &Recording<'_>,
     cancel: &Cancel,
     request: &BuildRequest,
 ) -> Result<Built, Failure> {
@@ -118,7 +125,7 @@ pub fn build(
     let shared = Shared {
         store,
         host,
-        listener,
+        recording,
         cancel,
         request,
         file: &file,
@@ -135,6 +142,7 @@ pub fn build(
         .iter()
         .map(|platform| Solver::new(&shared, platform))
         .collect::<Result<Vec<_>, Failure>>()?;
+    shared.skip(&solvers);
     let results = thread::scope(|scope| {
         let threads: Vec<_> = solvers.iter().map(|solver| scope.spawn(|| solver.solve())).collect();
         threads
@@ -159,13 +167,24 @@ impl Shared<'_> {
         self.epoch.unwrap_or_else(Timestamp::now)
     }
 
+    /// Stages that no platform needs are told, once.
+    fn skip(&self, solvers: &[Solver<'_>]) {
+        for index in 0..self.file.stages.len() {
+            if solvers.iter().all(|solver| !solver.graph.needed.contains(&index)) {
+                let stage = name::stage(self.file, index);
+                self.tell(Event::Skipped { name: &format!("[{stage}]") });
+                self.recording.skip(&stage);
+            }
+        }
+    }
+
     /// A number for a step that is about to be told about.
     pub(crate) fn number(&self) -> usize {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn tell(&self, event: Event<'_>) {
-        self.listener.event(event);
+        self.recording.event(event);
     }
 
     /// The first failure counts; it ends everything else.

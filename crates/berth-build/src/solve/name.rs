@@ -2,7 +2,7 @@
 
 use super::Solver;
 use super::snapshot::Snapshot;
-use crate::dockerfile::{Command, Expander, Instruction};
+use crate::dockerfile::{Command, Dockerfile, Expander, Instruction};
 
 /// Whether an instruction is counted: it makes a layer.
 pub(super) fn is_counted(command: &Command) -> bool {
@@ -21,6 +21,11 @@ pub(super) fn prefix(solver: &Solver<'_>, stage: usize, number: usize, total: us
     }
     words.push(format!("{number}/{total}"));
     format!("[{}]", words.join(" "))
+}
+
+/// What a stage is called where it has no name: its number.
+pub(super) fn stage(file: &Dockerfile, index: usize) -> String {
+    file.stages[index].name.clone().unwrap_or_else(|| index.to_string())
 }
 
 /// An instruction as progress shows it: variables that are set are replaced.

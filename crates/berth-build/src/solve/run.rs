@@ -1,18 +1,21 @@
 //! `RUN`: what runs, with what around it, and what it wrote as a layer.
 
+use super::failed::{FailedStep, KeptMount};
 use super::key::Inputs;
 use super::snapshot::Snapshot;
 use super::stage::Turn;
-use super::step::{Doing, perform};
+use super::step::{Doing, Made, perform};
 use super::stubs::Stubs;
 use super::{Solver, run_mounts};
 use crate::dockerfile::{Network, Run, Script, Security};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::files::Root;
 use crate::host::{Layer, Step, StepMount, StepMountSource, StepNetwork};
 use crate::request::NetworkChoice;
 use berth_oci::{AtPath, Error, Result};
 use berth_store::ChangesOptions;
+use berth_store::mount::Rootfs;
 use run_mounts::Mounts;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -73,7 +76,8 @@ pub(super) fn run(
         inputs.add("epoch", epoch.to_string());
     }
     let said = said(&program, &args);
-    let outcome = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+    let files = mounts.files();
+    let outcome = perform(solver, snapshot, turn, &Made { inputs: &inputs, files: &files }, &|doing| {
         let sandbox = Sandbox { solver, snapshot, program: &program, network, run, mounts: &mounts };
         sandbox.run(doing)
     })?;
@@ -172,7 +176,9 @@ impl Sandbox<'_> {
         let exit = shared.host.run(&step, &mut |bytes| doing.output(bytes));
         shared.cancel.check()?;
         let exit = exit?;
+        doing.used(exit.cpu);
         if exit.code != 0 {
+            self.keep_failed(doing, &step, &rootfs, &held.kept);
             let command = self.program.args.join(" ");
             let code = exit.code;
             let error = Error::invalid(format!(
@@ -188,6 +194,32 @@ impl Sandbox<'_> {
         let options = ChangesOptions { latest: shared.request.epoch, ..ChangesOptions::default() };
         let (descriptor, diff_id) = shared.store.add_changes(&rootfs.upper, &options, doing.place.lease())?;
         Ok(vec![Layer { descriptor, diff_id }])
+    }
+
+    /// Keeps what a failed step has left; that it cannot be kept is no further failure.
+    fn keep_failed(&self, doing: &Doing<'_>, step: &Step<'_>, rootfs: &Rootfs, mounts: &[KeptMount]) {
+        let left = FailedStep {
+            name: doing.name.text.clone(),
+            platform: self.snapshot.platform.to_string(),
+            at: jiff::Timestamp::now(),
+            layers: self.snapshot.layers.clone(),
+            args: step.args.clone(),
+            // Without secrets.
+            env: self.env(&[]),
+            user: step.user.clone(),
+            working_dir: step.working_dir.clone(),
+            hostname: step.hostname.clone(),
+            network: step.network,
+            insecure: step.insecure,
+            mounts: mounts.to_vec(),
+        };
+        match left.keep(doing.shared.store, doing.place.lease(), &rootfs.upper) {
+            Ok(key) => doing.kept(key),
+            Err(error) => {
+                let text = format!("the failed step's files are not kept: {error}");
+                doing.shared.tell(Event::Warning { text: &text });
+            }
+        }
     }
 
     fn env(&self, secrets: &[String]) -> Vec<String> {

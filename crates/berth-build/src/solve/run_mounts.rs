@@ -6,6 +6,8 @@
 
 use super::Solver;
 use super::context::HostTree;
+use super::evidence::{FileSet, chain};
+use super::failed::{KeptMount, KeptSource};
 use super::key::Inputs;
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
@@ -37,7 +39,7 @@ struct One {
 /// What is in it.
 enum Source {
     /// Files of the context, chosen and digested.
-    Context { choices: Vec<Choice>, digest: String, name: Option<String> },
+    Context { choices: Vec<Choice>, digest: String, contents: Vec<Vec<[u8; 32]>>, name: Option<String> },
     /// Files of layers.
     Layers(Vec<Layer>),
     /// An empty directory, memory, a secret, an agent.
@@ -49,10 +51,15 @@ enum Source {
 pub(super) struct Held {
     pub(super) mounts: Vec<StepMount>,
     pub(super) env: Vec<String>,
+    /// The same mounts, for whoever looks into the step after it has failed.
+    pub(super) kept: Vec<KeptMount>,
     places: Vec<Workplace>,
     locks: Vec<File>,
     secrets: Option<SecretsDirectory>,
 }
+
+/// What a mount's files are called in their layer.
+pub(super) const FILES: &str = "files";
 
 /// Goes, with everything in it, whatever happens to the step.
 struct SecretsDirectory(PathBuf);
@@ -88,10 +95,7 @@ impl Mounts {
             let mount = &one.mount;
             let from = match &one.source {
                 Source::Context { digest, .. } => digest.clone(),
-                Source::Layers(layers) => {
-                    let ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
-                    Digest::of(ids.join(" ").as_bytes()).to_string()
-                }
+                Source::Layers(layers) => chain(layers.iter().map(|layer| &layer.diff_id)),
                 Source::Own => String::new(),
             };
             inputs.add(
@@ -110,6 +114,17 @@ impl Mounts {
         }
     }
 
+    /// The files of contexts that the step can read.
+    pub(super) fn files(&self) -> Vec<FileSet<'_>> {
+        let sets = self.0.iter().filter_map(|one| match &one.source {
+            Source::Context { choices, contents, .. } => {
+                Some(FileSet { choices, contents: contents.clone() })
+            }
+            Source::Layers(_) | Source::Own => None,
+        });
+        sets.collect()
+    }
+
     /// Makes them ready.
     pub(super) fn hold(&self, solver: &Solver<'_>, snapshot: &Snapshot, doing: &Doing<'_>) -> Result<Held> {
         let mut held = Held::default();
@@ -122,6 +137,7 @@ impl Mounts {
                 MountKind::Ssh => one.agent(solver, &mut held)?,
             };
             if let Some(source) = source {
+                held.keep(&one.target, &source);
                 held.mounts.push(StepMount { target: PathBuf::from(&one.target), source });
             }
         }
@@ -130,6 +146,24 @@ impl Mounts {
 }
 
 impl Held {
+    /// Writes down how the mount can be had again. What has a layer has said so itself.
+    fn keep(&mut self, target: &str, source: &StepMountSource) {
+        if self.kept.iter().any(|kept| kept.target == target) {
+            return;
+        }
+        let source = match source {
+            StepMountSource::Tmpfs(size) => KeptSource::Tmpfs { size: *size },
+            StepMountSource::Bind { path, read_only } => {
+                match path.ancestors().any(|above| above.ends_with("builds/mounts")) {
+                    true => KeptSource::Bind { path: path.clone(), read_only: *read_only },
+                    // A secret, an agent: gone with the build.
+                    false => return,
+                }
+            }
+        };
+        self.kept.push(KeptMount { target: target.to_owned(), source });
+    }
+
     /// The step has ended well; what was held for it is given back.
     pub(super) fn settle(self) -> Result<()> {
         drop(self);
@@ -183,8 +217,8 @@ fn source(
 
 fn from_tree(tree: &HostTree, mount: &Mount, name: Option<&str>) -> Result<Source> {
     let choices = chosen(&tree.root, mount)?;
-    let digest = digest_of_choices(&tree.contents(), &choices)?;
-    Ok(Source::Context { choices, digest, name: name.map(str::to_owned) })
+    let (digest, contents) = digest_of_choices(&tree.contents(), &choices)?;
+    Ok(Source::Context { choices, digest, contents, name: name.map(str::to_owned) })
 }
 
 fn chosen(root: &Root, mount: &Mount) -> Result<Vec<Choice>> {
@@ -212,10 +246,9 @@ impl One {
     /// A path of the host at which the mount's files are: in a layer made of them.
     fn materialised(&self, solver: &Solver<'_>, doing: &Doing<'_>, held: &mut Held) -> Result<PathBuf> {
         let shared = solver.shared;
-        let name: &[u8] = b"files";
         let write = |root: &Root, choices: &[Choice]| -> Result<Digest> {
             let mut target = Target::new(None, shared.now().as_second(), shared.request.epoch);
-            let placing = Placing { destination: name, owner: None, mode: None };
+            let placing = Placing { destination: FILES.as_bytes(), owner: None, mode: None };
             choices.iter().try_for_each(|choice| place(&mut target, root, choice, &placing))?;
             Ok(shared.store.add_written_layer(doing.place.lease(), |out| target.write(out))?.1)
         };
@@ -238,9 +271,13 @@ impl One {
             Source::Own => return Err(Error::internal("a mount without a source has no files")),
         };
         let place = shared.store.workplace()?;
-        let rootfs = place.rootfs(&[diff_id])?;
+        let rootfs = place.rootfs(std::slice::from_ref(&diff_id))?;
         held.places.push(place);
-        Ok(rootfs.lowers[0].join("files"))
+        if self.mount.kind == MountKind::Bind {
+            let (target, source) = (self.target.clone(), KeptSource::Layer { diff_id });
+            held.kept.push(KeptMount { target, source });
+        }
+        Ok(rootfs.lowers[0].join(FILES))
     }
 
     fn cache(&self, solver: &Solver<'_>, doing: &Doing<'_>, held: &mut Held) -> Result<StepMountSource> {

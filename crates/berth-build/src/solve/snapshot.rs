@@ -2,7 +2,7 @@
 
 use super::step::Outcome;
 use super::workdir::clean;
-use super::{BuiltImage, Shared};
+use super::{BuiltImage, Shared, evidence};
 use crate::dockerfile::{Scope, Variables};
 use crate::host::{BaseImage, Layer};
 use berth_oci::{Digest, History, ImageConfig, Platform, RootFs, RuntimeConfig};
@@ -19,6 +19,22 @@ pub(crate) struct Snapshot {
     pub(crate) platform: Platform,
     /// The stage has said `CMD` itself.
     pub(crate) cmd_is_own: bool,
+    /// How it came to its layers.
+    pub(crate) lineage: Vec<Link>,
+}
+
+/// A step that brought layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) stage: String,
+    pub(crate) number: usize,
+    /// The instruction as it was written.
+    pub(crate) raw: String,
+    /// Stands for all layers after it.
+    pub(crate) chain: String,
+    /// Of `FROM`: the image's name, and its digest.
+    pub(crate) image: Option<String>,
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Where programs are looked for when the image does not say.
@@ -64,7 +80,7 @@ impl Snapshot {
         image.architecture.clone_from(&platform.architecture);
         image.variant.clone_from(&platform.variant);
         let scope = Scope::new(Variables::of_image(&image.config.env));
-        Self { image, layers, scope, platform: platform.clone(), cmd_is_own: false }
+        Self { image, layers, scope, platform: platform.clone(), cmd_is_own: false, lineage: Vec::new() }
     }
 
     /// A stage on top of this one.
@@ -101,8 +117,7 @@ impl Snapshot {
 
     /// Stands for everything below the next layer.
     pub(crate) fn chain(&self) -> String {
-        let ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
-        Digest::of(ids.join(" ").as_bytes()).to_string()
+        evidence::chain(self.layers.iter().map(|layer| &layer.diff_id))
     }
 
     pub(crate) fn diff_ids(&self) -> Vec<Digest> {

@@ -1,12 +1,13 @@
 //! A stage: its base, what the base asks of its children, then its instructions one after the other.
 
 use super::graph::{FromName, from_name};
-use super::snapshot::Snapshot;
+use super::snapshot::{Link, Snapshot};
 use super::step::StepName;
 use super::{Solver, config, copy, name, run, workdir};
 use crate::dockerfile::{Command, Instruction, Span, parse_trigger};
 use crate::event::Event;
 use crate::failure::Failure;
+use crate::history::{StepOutcome, StepReport};
 use crate::host::BaseImage;
 use crate::request::NamedContext;
 use berth_oci::{Context, Error, Kind, Platform, Reference, Result};
@@ -41,13 +42,28 @@ pub(super) fn evaluate(solver: &Solver<'_>, index: usize) -> Result<Snapshot, Fa
         let prefix = name::prefix(solver, index, number, total);
         let step = StepName {
             text: format!("{prefix} {}", name::shown(instruction, &snapshot, file.escape)),
-            place: format!("{} {number}", stage.name.as_deref().unwrap_or(&index.to_string())),
+            stage: name::stage(file, index),
+            number,
+            raw: instruction.text.clone(),
+            platform: snapshot.platform.to_string(),
         };
         let turn = Turn { stage: index, instruction, fresh: is_fresh(solver, index), step };
         solver.shared.cancel.check().map_err(Failure::from)?;
+        let before = snapshot.layers.len();
         obey(solver, &mut snapshot, &turn).map_err(at(span))?;
+        if snapshot.layers.len() > before {
+            settle(solver, &mut snapshot, turn.step);
+        }
     }
     Ok(snapshot)
+}
+
+/// A step has brought layers: whoever looks for reasons later knows what they come to.
+fn settle(solver: &Solver<'_>, snapshot: &mut Snapshot, step: StepName) {
+    let chain = snapshot.chain();
+    solver.shared.recording.settle(&step.stage, step.number, &step.platform, &chain);
+    let StepName { stage, number, raw, .. } = step;
+    snapshot.lineage.push(Link { stage, number, raw, chain, image: None, digest: None });
 }
 
 fn obey(solver: &Solver<'_>, snapshot: &mut Snapshot, turn: &Turn<'_>) -> Result<(), Failure> {
@@ -62,7 +78,7 @@ fn obey(solver: &Solver<'_>, snapshot: &mut Snapshot, turn: &Turn<'_>) -> Result
 
 fn is_fresh(solver: &Solver<'_>, stage: usize) -> bool {
     let wanted = &solver.shared.request.no_cache;
-    let name = solver.shared.file.stages[stage].name.clone().unwrap_or_else(|| stage.to_string());
+    let name = name::stage(solver.shared.file, stage);
     wanted.all || wanted.stages.iter().any(|stage| stage.to_lowercase() == name)
 }
 
@@ -101,10 +117,38 @@ fn image(
     let base = fetch(solver, reference, platform, None)?;
     let shared = solver.shared;
     let step = shared.number();
-    let prefix = name::prefix(solver, index, 1, 1 + counted);
-    shared.tell(Event::Started { step, name: &format!("{prefix} FROM {reference}@{}", base.digest) });
+    let name = format!("{} FROM {reference}@{}", name::prefix(solver, index, 1, 1 + counted), base.digest);
+    shared.tell(Event::Started { step, name: &name });
     shared.tell(Event::Cached { step });
-    Ok(Snapshot::of_image(base, platform))
+    let digest = base.digest.clone();
+    let mut snapshot = Snapshot::of_image(base, platform);
+    let link = Link {
+        stage: name::stage(shared.file, index),
+        number: 1,
+        raw: shared.file.stages[index].text.clone(),
+        chain: snapshot.chain(),
+        image: Some(reference.familiar()),
+        digest: Some(digest.clone()),
+    };
+    shared.recording.step(StepReport {
+        name,
+        stage: link.stage.clone(),
+        number: 1,
+        text: link.raw.clone(),
+        operation: "FROM".to_owned(),
+        platform: platform.to_string(),
+        key: digest,
+        chain: link.chain.clone(),
+        outcome: StepOutcome::Cached,
+        reasons: Vec::new(),
+        began_ms: shared.recording.elapsed_ms(),
+        took_ms: 0,
+        cost_ms: 0,
+        cpu_ms: None,
+        bytes: 0,
+    });
+    snapshot.lineage.push(link);
+    Ok(snapshot)
 }
 
 /// An image by name, told as a step of its own.
@@ -145,7 +189,7 @@ pub(super) fn fetch(
             if let Some(hint) = hint {
                 told = told.hint(hint);
             }
-            let step = crate::failure::StepFailure { name, output: Vec::new() };
+            let step = crate::failure::StepFailure { name, output: Vec::new(), kept: None };
             Err(Failure { error: told, place: None, step: Some(step) })
         }
     }

@@ -4,7 +4,7 @@ use super::Solver;
 use super::key::Inputs;
 use super::snapshot::Snapshot;
 use super::stage::Turn;
-use super::step::perform;
+use super::step::{Made, perform};
 use crate::copy::{Owner, Target, look_up_owner};
 use crate::dockerfile::{Expander, Word};
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ pub(super) fn workdir(
     if let Some(epoch) = shared.request.epoch {
         inputs.add("epoch", epoch.to_string());
     }
-    let outcome = perform(solver, &turn.step, &inputs, turn.fresh, &|doing| {
+    let outcome = perform(solver, snapshot, turn, &Made { inputs: &inputs, files: &[] }, &|doing| {
         let view = doing.place.view(&snapshot.diff_ids())?;
         let root = Root::layers(view);
         let mut target = Target::new(Some(&root), shared.now().as_second(), shared.request.epoch);

@@ -12,10 +12,12 @@ pub use host::StepLimits;
 pub use output::BuildOutput;
 
 use crate::Engine;
+use berth_build::history::{BuildReport, Recording};
 use berth_build::{BuildRequest, BuiltImage, Cancel, Failure, Listener};
 use berth_oci::{Descriptor, Digest, Reference, Result};
 use host::EngineHost;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A build, and what is to become of it.
 #[derive(Clone, Debug)]
@@ -45,23 +47,56 @@ pub struct BuildResult {
     pub unused_args: Vec<String>,
 }
 
+/// A build that is over, well or not.
+#[derive(Debug)]
+pub struct BuildOutcome {
+    /// What it came to.
+    pub result: Result<BuildResult, Failure>,
+    /// What its steps came to; it is in the history, too.
+    pub report: BuildReport,
+    /// Where everything is that it said.
+    pub log: PathBuf,
+}
+
 impl Engine {
-    /// Builds an image.
+    /// Builds an image, and writes down how that went.
     ///
     /// # Errors
-    /// The first failure of any step, with its place in the Dockerfile.
+    /// The store cannot be read or written to. A build that fails is an outcome.
     pub fn build(
         &self,
         options: &BuildOptions,
         listener: &dyn Listener,
         cancel: &Cancel,
+    ) -> Result<BuildOutcome> {
+        let store = self.store()?;
+        let recording = Recording::begin(store, listener, &options.request)?;
+        let result = self.build_recorded(options, &recording, cancel);
+        let log = recording.log_path().to_owned();
+        let target = result.as_ref().ok().and_then(|result| result.target.clone());
+        let names = options.names.iter().map(ToString::to_string).collect();
+        let report = recording.finish(target, names, result.as_ref().err())?;
+        Ok(BuildOutcome { result, report, log })
+    }
+
+    fn build_recorded(
+        &self,
+        options: &BuildOptions,
+        recording: &Recording<'_>,
+        cancel: &Cancel,
     ) -> Result<BuildResult, Failure> {
         let store = self.store()?;
         let host = EngineHost { engine: self, limits: &options.limits };
-        let built = berth_build::build(store, &host, listener, cancel, &options.request)?;
+        let built = berth_build::build(store, &host, recording, cancel, &options.request)?;
         let images = built.images.iter().map(|image| self.finished(image, options, &built.lease));
         let images = images.collect::<Result<Vec<_>>>()?;
-        let export = output::Export { engine: self, options, images: &images, lease: &built.lease, listener };
+        let export = output::Export {
+            engine: self,
+            options,
+            images: &images,
+            lease: &built.lease,
+            listener: recording,
+        };
         let target = export.all()?;
         Ok(BuildResult {
             target,

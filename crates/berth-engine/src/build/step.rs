@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Runs it to its end.
 pub(super) fn run(
@@ -47,7 +48,10 @@ fn follow(connection: &mut Connection, step: &Step<'_>, output: &mut dyn FnMut(&
         }
         match connection.next_event()? {
             Event::Stdout(bytes) | Event::Stderr(bytes) => output(&bytes),
-            Event::Exited(ended) => exit = Some(StepExit { code: ended.code, oom_killed: ended.oom_killed }),
+            Event::Exited(ended) => {
+                let cpu = Some(Duration::from_nanos(ended.cpu_ns)).filter(|cpu| !cpu.is_zero());
+                exit = Some(StepExit { code: ended.code, oom_killed: ended.oom_killed, cpu });
+            }
             Event::Closed => break,
         }
     }

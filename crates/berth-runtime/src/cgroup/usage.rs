@@ -45,7 +45,8 @@ impl Cgroup {
         self.dirs().find_map(|dir| fs::read_to_string(dir.join(file)).ok())
     }
 
-    fn cpu(&self) -> u64 {
+    /// Nanoseconds of processor time since its start.
+    pub(crate) fn cpu(&self) -> u64 {
         if let Some(text) = self.text("cpuacct.usage") {
             return text.trim().parse().unwrap_or(0);
         }

@@ -24,7 +24,8 @@ impl Monitor {
         self.tell_exec_end(number, code);
         self.processes.remove(&number);
         self.probe_ended(number, code)?;
-        let exit = Exit { code, oom_killed: false, finished_at: Timestamp::now(), restarts: false };
+        let exit =
+            Exit { code, oom_killed: false, finished_at: Timestamp::now(), restarts: false, cpu_ns: 0 };
         self.tell_exit(number, &exit, None)
     }
 
@@ -41,6 +42,7 @@ impl Monitor {
             troubles.push(format!("the log is incomplete: {error}"));
         }
         self.examine(end)?;
+        let cpu_ns = self.cgroup.cpu();
         self.clear_away(&mut troubles);
         let at = Timestamp::now();
         self.tell_end(end.code, at);
@@ -51,7 +53,8 @@ impl Monitor {
             self.write_end(end.code, at, troubles)?;
             self.close_down();
         }
-        let exit = Exit { code: end.code, oom_killed: self.state.oom_killed, finished_at: at, restarts };
+        let oom_killed = self.state.oom_killed;
+        let exit = Exit { code: end.code, oom_killed, finished_at: at, restarts, cpu_ns };
         self.tell_exit(CONTAINER, &exit, None)?;
         self.is_over = !restarts;
         Ok(())
@@ -91,7 +94,7 @@ impl Monitor {
         self.state.circumstances.hint = error.hint_text().map(ToOwned::to_owned);
         self.write_end(code, at, troubles)?;
         self.close_down();
-        let exit = Exit { code, oom_killed: false, finished_at: at, restarts: false };
+        let exit = Exit { code, oom_killed: false, finished_at: at, restarts: false, cpu_ns: 0 };
         self.tell_exit(CONTAINER, &exit, requester)?;
         match requester {
             Some(client) => self.answer(client, &Reply::Failed(Fault::from(&error)))?,

@@ -46,7 +46,8 @@ impl Monitor {
         let at = self.state.finished_at.unwrap_or_else(Timestamp::now);
         self.write_end(code, at, Vec::new())?;
         self.close_down();
-        let exit = Exit { code, oom_killed: self.state.oom_killed, finished_at: at, restarts: false };
+        let exit =
+            Exit { code, oom_killed: self.state.oom_killed, finished_at: at, restarts: false, cpu_ns: 0 };
         self.tell_exit(CONTAINER, &exit, None)?;
         self.is_over = true;
         Ok(())

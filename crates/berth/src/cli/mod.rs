@@ -121,6 +121,8 @@ enum Command {
     Cp(container::CpArgs),
     /// Create a new container
     Create(Box<container::CreateArgs>),
+    /// Open a shell where a step of a build has failed
+    Debug(build::DebugArgs),
     /// Inspect changes to files or directories on a container's filesystem
     Diff(container::DiffArgs),
     /// Get real time events
@@ -238,6 +240,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Commit(args) => args.run(context),
         Command::Cp(args) => args.run(context),
         Command::Create(args) => args.run(context),
+        Command::Debug(args) => args.run(context),
         Command::Diff(args) => args.run(context),
         Command::Events(args) => args.run(context),
         Command::Exec(args) => args.run(context),

@@ -2,6 +2,7 @@
 
 use super::bake::BakeArgs;
 use super::cache::{DuArgs, PruneArgs};
+use super::history::HistoryCommand;
 use crate::cli::Context;
 use crate::exit::Outcome;
 
@@ -17,6 +18,9 @@ pub(crate) enum BuildxCommand {
     Build(Box<super::Args>),
     /// Disk usage
     Du(DuArgs),
+    /// Commands to work on build records
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Remove build cache
     Prune(PruneArgs),
 }
@@ -28,6 +32,7 @@ impl BuildxCommand {
             Self::Bake(args) => args.run(context),
             Self::Build(args) => args.run(context),
             Self::Du(args) => args.run(context),
+            Self::History(command) => command.run(context),
             Self::Prune(args) => args.run(context),
         }
     }

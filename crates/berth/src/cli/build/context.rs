@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// What was found.
 pub(super) struct Found {
     pub(super) dockerfile_name: String,
+    /// Where it lies, as far as it lies anywhere.
+    pub(super) dockerfile_path: PathBuf,
     pub(super) dockerfile: Vec<u8>,
     pub(super) source: ContextSource,
     /// The ignore file, if there is one.
@@ -27,6 +29,15 @@ pub(super) type Held = Option<Workplace>;
 
 /// A Dockerfile is text that people write.
 const DOCKERFILE_LIMIT: u64 = 16 << 20;
+
+impl Found {
+    /// What builds of the same files are compared by: where they are, and the Dockerfile's path.
+    pub(super) fn project(&self, context: &str) -> String {
+        let directory = self.source.directory.as_ref().filter(|_| self.source.is_stable);
+        let place = directory.map_or_else(|| context.to_owned(), |path| path.display().to_string());
+        format!("{place}|{}", self.dockerfile_path.display())
+    }
+}
 
 /// Looks at the words.
 pub(super) fn find(context: &str, file: Option<&Path>, engine: &Engine) -> Result<Found> {
@@ -59,7 +70,8 @@ pub(super) fn find(context: &str, file: Option<&Path>, engine: &Engine) -> Resul
         let (ignore, ignore_name) = ignore(&directory, None)?;
         let source = ContextSource { directory: Some(directory), ignore, is_stable: true };
         let dockerfile_name = "Dockerfile".to_owned();
-        return Ok(Found { dockerfile_name, dockerfile, source, ignore_name, held: None });
+        let dockerfile_path = PathBuf::from("-");
+        return Ok(Found { dockerfile_name, dockerfile_path, dockerfile, source, ignore_name, held: None });
     }
     let path = dockerfile(&directory, file)?;
     let dockerfile = read(&path)?;
@@ -67,7 +79,8 @@ pub(super) fn find(context: &str, file: Option<&Path>, engine: &Engine) -> Resul
     let dockerfile_name =
         path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let source = ContextSource { directory: Some(directory), ignore, is_stable: true };
-    Ok(Found { dockerfile_name, dockerfile, source, ignore_name, held: None })
+    let dockerfile_path = path.canonicalize().at(&path)?;
+    Ok(Found { dockerfile_name, dockerfile_path, dockerfile, source, ignore_name, held: None })
 }
 
 /// The Dockerfile that is meant: `-f`, from where we stand, or the context's.
@@ -148,6 +161,7 @@ fn from_stdin(file: Option<&Path>, engine: &Engine) -> Result<Found> {
         stdin.take(DOCKERFILE_LIMIT).read_to_end(&mut dockerfile).at("stdin")?;
         return Ok(Found {
             dockerfile_name: "Dockerfile".to_owned(),
+            dockerfile_path: PathBuf::from("-"),
             dockerfile,
             source: ContextSource { directory: None, ignore: None, is_stable: true },
             ignore_name: None,
@@ -169,6 +183,7 @@ fn from_stdin(file: Option<&Path>, engine: &Engine) -> Result<Found> {
     let (ignore, ignore_name) = ignore(&directory, Some(&path))?;
     Ok(Found {
         dockerfile_name: name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        dockerfile_path: name.to_owned(),
         dockerfile,
         // Its inodes are another archive's tomorrow.
         source: ContextSource { directory: Some(directory), ignore, is_stable: false },

@@ -1,13 +1,13 @@
 //! How a build that failed says so: the step's last words, the lines of the Dockerfile, then one sentence.
 
-use super::view::View;
 use crate::exit::Failure;
 use crate::settings::Persona;
 use crate::terminal;
 use berth_oci::{Error, Kind};
+use std::path::Path;
 
 /// Prints everything but the last sentence, which is the answer.
-pub(super) fn told(failure: berth_build::Failure, _view: &View, persona: Persona) -> Failure {
+pub(super) fn told(failure: berth_build::Failure, log: &Path, persona: Persona) -> Failure {
     if failure.error.kind() == Kind::Cancelled {
         return Failure::from(Error::cancelled("failed to solve: Canceled: context canceled"));
     }
@@ -24,6 +24,11 @@ pub(super) fn told(failure: berth_build::Failure, _view: &View, persona: Persona
     if !excerpt.is_empty() {
         terminal::complain(excerpt.trim_end());
     }
+    if let Some(kept) = failure.step.as_ref().and_then(|step| step.kept.as_ref()) {
+        let step = &kept.hex()[..12];
+        terminal::complain(format!("Step {step} is kept for a day. Look around in it: berth debug {step}"));
+    }
+    terminal::complain(format!("The whole log is in {}", log.display()));
     let error = failure.error;
     let frame = match persona {
         Persona::Berth => "failed to solve",

@@ -8,12 +8,17 @@ mod buildx;
 mod cache;
 mod call;
 mod context;
+mod debug;
+mod explain;
 mod failure;
+mod history;
 mod output;
+mod profile;
 mod secret;
 mod view;
 
 pub(crate) use buildx::{BuilderCommand, BuildxCommand};
+pub(crate) use debug::Args as DebugArgs;
 
 use super::Context;
 use crate::exit::{ClientSide, Exit, Failure, Outcome};
@@ -26,7 +31,7 @@ use berth_oci::{AtPath, Error, Platform, Reference};
 use berth_sys::signalfd::SignalFd;
 use call::Call;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use view::View;
@@ -92,6 +97,9 @@ pub(crate) struct Args {
     /// Set target platform for build
     #[arg(long, value_name = "list")]
     platform: Vec<String>,
+    /// Say what time, processor time and bytes each step took; with a file, write a trace for Chrome's viewer
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    profile: Option<Option<PathBuf>>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pull: bool,
@@ -104,6 +112,9 @@ pub(crate) struct Args {
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "list")]
     secret: Vec<String>,
+    /// Open a shell where a step has failed
+    #[arg(long)]
+    shell_on_fail: bool,
     /// Size of /dev/shm
     #[arg(long, value_name = "bytes", value_parser = parse_ram)]
     shm_size: Option<u64>,
@@ -122,7 +133,7 @@ pub(crate) struct Args {
     /// Ulimit options
     #[arg(long, value_name = "ulimit")]
     ulimit: Vec<Ulimit>,
-    /// Say why each step that is done was not known
+    /// Say why each step is done or not, what the ignore file does, and what earlier builds teach
     #[arg(long)]
     explain: bool,
     /// Remove intermediate containers after a successful build: there are none
@@ -163,19 +174,32 @@ impl Args {
         if let Some(error) = report.violation().or(mistake) {
             return Err(call::violated(error));
         }
-        let result = thread::scope(|scope| {
+        let outcome = thread::scope(|scope| {
             let watcher = watch(scope, &signals, &cancel);
-            let result = engine.build(&prepared.options, &view, &cancel);
+            let outcome = engine.build(&prepared.options, &view, &cancel);
             watcher.end();
-            result
-        });
+            outcome
+        })?;
         if !self.quiet && !warnings.is_empty() {
             let program = if context.settings.persona == Persona::Docker { "docker" } else { "berth" };
             terminal::complain(format!("\n{}", report.summary(terminal::is_debug(), program).trim_end()));
         }
-        let result = match result {
+        if let Some(trace) = &self.profile {
+            profile::show(&outcome.report, trace.as_deref()).client()?;
+        }
+        if self.explain {
+            explain::show(request, &outcome.report, engine.store()?)?;
+        }
+        let result = match outcome.result {
             Ok(result) => result,
-            Err(failure) => return Err(failure::told(failure, &view, context.settings.persona)),
+            Err(failure) => {
+                let kept = failure.step.as_ref().and_then(|step| step.kept.clone());
+                let told = failure::told(failure, &outcome.log, context.settings.persona);
+                if let Some(step) = kept.filter(|_| self.shell_on_fail) {
+                    debug::open_shell(&step, context)?;
+                }
+                return Err(told);
+            }
         };
         prepared.outputs.finish()?;
         self.finish(&result, &prepared.options)
@@ -214,6 +238,11 @@ impl Args {
 
     fn prepare(&self, context: &Context) -> Result<Prepared, Failure> {
         let engine = context.engine()?;
+        if self.shell_on_fail && (self.context == "-" || self.file.as_deref() == Some(Path::new("-"))) {
+            return Err(Failure::client(Error::invalid(
+                "--shell-on-fail needs standard input for the shell",
+            )));
+        }
         let found = context::find(&self.context, self.file.as_deref(), engine).client()?;
         let names: Vec<Reference> = self.tag.iter().cloned().map(Reference::or_latest).collect();
         if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
@@ -234,6 +263,8 @@ impl Args {
         let args = build_args(&self.build_arg);
         let epoch = epoch(&args).client()?;
         let request = BuildRequest {
+            project: found.project(&self.context),
+            context_name: self.context.clone(),
             dockerfile_name: found.dockerfile_name,
             dockerfile: found.dockerfile,
             context: found.source,
