@@ -11,7 +11,7 @@ use crate::layout::is_identifier;
 use crate::locks::{self, Held, StoreLock};
 use crate::orphans::has_mounts;
 use crate::store::Store;
-use berth_oci::{AtPath, Error, Result};
+use berth_oci::{AtPath, Error, Kind, Result};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -148,31 +148,40 @@ impl Store {
         let trashed = {
             let _alone = locks::exclusive(&location.volumes_lock())?;
             let _name = locks::exclusive(&location.volume_lock(name))?;
-            let home = location.volume(name);
-            // Removing the tree would reach into whatever that is.
-            if home.exists() && has_mounts(&home)? {
-                return Err(Error::conflict(format!(
-                    "remove {name}: something is mounted in `{}`",
-                    home.display()
-                ))
-                .hint("`findmnt` shows what; unmount it first"));
+            let removed = self.drop_volume(name);
+            if removed.as_ref().err().is_none_or(|error| error.kind() == Kind::NotFound) {
+                // Nobody needs the locks of a volume that is not there; who waits for one notices that it is gone.
+                locks::remove_abandoned(&location.volume_use_lock(name))?;
+                disk::remove(&location.volume_lock(name))?;
             }
-            self.inner.database.write(Durability::Machine, |transaction| {
-                let known = find(transaction, name)?.ok_or_else(|| no_such_volume(name))?;
-                if !known.users.is_empty() {
-                    return Err(Error::conflict(format!(
-                        "remove {name}: volume is in use - [{}]",
-                        known.users.join(", ")
-                    ))
-                    .hint("`berth rm` removes the containers first")
-                    .into());
-                }
-                transaction.execute("DELETE FROM volume WHERE name = ?", [name])?;
-                Ok(())
-            })?;
-            disk::discard(&location.volume(name), &location.trash())?
+            removed?
         };
         trashed.map_or(Ok(()), |trashed| disk::remove(&trashed))
+    }
+
+    /// Its row goes, and its files go to the trash: where they are then.
+    fn drop_volume(&self, name: &str) -> Result<Option<PathBuf>> {
+        let location = &self.inner.location;
+        let home = location.volume(name);
+        // Removing the tree would reach into whatever that is.
+        if home.exists() && has_mounts(&home)? {
+            let message = format!("remove {name}: something is mounted in `{}`", home.display());
+            return Err(Error::conflict(message).hint("`findmnt` shows what; unmount it first"));
+        }
+        self.inner.database.write(Durability::Machine, |transaction| {
+            let known = find(transaction, name)?.ok_or_else(|| no_such_volume(name))?;
+            if !known.users.is_empty() {
+                return Err(Error::conflict(format!(
+                    "remove {name}: volume is in use - [{}]",
+                    known.users.join(", ")
+                ))
+                .hint("`berth rm` removes the containers first")
+                .into());
+            }
+            transaction.execute("DELETE FROM volume WHERE name = ?", [name])?;
+            Ok(())
+        })?;
+        disk::discard(&home, &location.trash())
     }
 
     /// What a volume's files take on the store's disk; those of another file system take nothing there.
@@ -235,7 +244,6 @@ mod tests {
     use super::*;
     use crate::NewContainer;
     use crate::store::tests::temporary;
-    use berth_oci::Kind;
 
     #[test]
     fn a_volume_lives_as_long_as_somebody_uses_it() {
@@ -257,6 +265,8 @@ mod tests {
         store.remove_volume("data").unwrap();
         assert!(!store.volume_data("data").exists());
         assert_eq!(store.remove_volume("data").unwrap_err().kind(), Kind::NotFound);
+        let locks = store.inner.location.volume_lock("data").parent().unwrap().to_owned();
+        assert_eq!(fs::read_dir(locks).unwrap().count(), 0);
     }
 
     #[test]
