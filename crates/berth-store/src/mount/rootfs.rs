@@ -3,7 +3,7 @@
 use super::shared::{LayerPlace, Mounts};
 use crate::disk;
 use berth_oci::{AtPath, Result};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{CWD, Gid, RenameFlags, Uid, renameat_with};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -42,14 +42,18 @@ impl Mounts {
     }
 }
 
-/// The root's owner and mode are those of the uppermost directory of the overlay, which is this one.
+/// The root's owner and mode are those of the uppermost directory of the overlay, which is this one. Two who start the
+/// container at once both come here: the first one's stays, for it may be mounted already.
 fn make_upper(upper: &Path, lower: &Path, is_without_layers: bool) -> Result<()> {
     let like = lower.metadata().at(lower)?;
     let mode = if is_without_layers { 0o755 } else { like.mode() & 0o7777 };
-    let fresh = upper.with_extension("new");
+    let fresh = upper.with_extension(std::process::id().to_string());
     disk::make_directory(&fresh)?;
     let (uid, gid) = (Uid::from_raw(like.uid()), Gid::from_raw(like.gid()));
     rustix::fs::chown(&fresh, Some(uid), Some(gid)).map_err(io::Error::from).at(&fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).at(&fresh)?;
-    fs::rename(&fresh, upper).at(upper)
+    match renameat_with(CWD, &fresh, CWD, upper, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir(&fresh).at(&fresh),
+        renamed => renamed.at(upper),
+    }
 }
