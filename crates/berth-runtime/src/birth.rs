@@ -204,9 +204,13 @@ fn in_pid_namespace(path: Option<&Path>, clone: impl FnOnce() -> Result<Cloned>)
 
 fn in_pid_namespace_of(process: BorrowedFd<'_>, clone: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
     for_children(clone, || {
-        move_into_thread_name_spaces(process, ThreadNameSpaceType::PROCESS_ID)
-            .map_err(std::io::Error::from)
-            .context(|| "cannot enter the container's processes")
+        match move_into_thread_name_spaces(process, ThreadNameSpaceType::PROCESS_ID) {
+            // It has ended, and nobody has been told yet.
+            Err(rustix::io::Errno::SRCH) => Err(Error::conflict("the container is not running")),
+            entered => {
+                entered.map_err(std::io::Error::from).context(|| "cannot enter the container's processes")
+            }
+        }
     })
 }
 

@@ -25,10 +25,15 @@ impl Engine {
             return Err(Error::unsupported("configured logging driver does not support reading")
                 .hint("the container was made with --log-driver none: nothing of its output was kept"));
         }
-        match Reader::open(&self.log_path(&container.id)?, options) {
-            // Where the files are gone, the container may be; then that is what there is to say.
-            Err(error) if error.kind() == Kind::NotFound => self.container(&container.id).and(Err(error)),
-            answer => answer,
+        Reader::open(&self.log_path(&container.id)?, options)
+            .map_err(|error| self.unless_removed(&container.id, error))
+    }
+
+    /// Where files are gone, the container may be: then that is what there is to say of this error.
+    pub fn unless_removed(&self, id: &str, error: Error) -> Error {
+        match self.store().and_then(|store| store.container(id)) {
+            Err(gone) if error.kind() == Kind::NotFound && gone.kind() == Kind::NotFound => gone,
+            _ => error,
         }
     }
 

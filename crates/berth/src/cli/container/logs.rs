@@ -50,13 +50,22 @@ impl Args {
         let engine = context.engine()?;
         let container = engine.container(&self.container)?;
         let mut reader = engine.logs(&container, options)?;
-        let mut out = Out { timestamps: self.timestamps, details: self.details, ..Out::default() };
-        reader.follow()?;
-        out.copy(&mut reader)?;
-        if self.follow && container.is_running() {
-            follow(context, &container, &mut reader, &mut out)?;
-        }
+        self.show(context, &container, &mut reader)
+            .map_err(|error| engine.unless_removed(&container.id, error))?;
         Ok(Exit::SUCCESS)
+    }
+
+    fn show(&self, context: &Context, container: &Container, reader: &mut Reader) -> Result<()> {
+        let mut out = Out { timestamps: self.timestamps, details: self.details, ..Out::default() };
+        let is_to_go_on = self.follow && container.is_running();
+        if is_to_go_on {
+            reader.follow()?;
+        }
+        out.copy(reader)?;
+        if is_to_go_on {
+            follow(context, container, reader, &mut out)?;
+        }
+        Ok(())
     }
 }
 
