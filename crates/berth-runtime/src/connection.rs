@@ -7,7 +7,7 @@ use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
 use crate::life::Restart;
 use crate::net::NetworkPlan;
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
-use crate::state::{self, Lock, State};
+use crate::state::{self, Door, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::spawn::{self, Handed};
 use oci_spec::runtime::LinuxResources;
@@ -62,6 +62,7 @@ pub struct Input(UnixStream);
 /// anyone has asked for the start, the container is ended and cleared away.
 pub fn create(bundle: &Bundle) -> Result<Connection> {
     crate::validate::bundle(bundle)?;
+    let _door = Door::close(&bundle.run_dir)?;
     let Some(lock) = Lock::try_take(&bundle.run_dir)? else {
         return Err(Error::conflict(format!("container {} is already running", bundle.id)));
     };

@@ -33,7 +33,7 @@ mod validate;
 pub use bundle::{
     Bundle, Exec, Exit, Log, LogFile, LogJournal, NamesPlan, RootfsMount, Seccomp, Started, Stdin, Streams,
 };
-pub use cgroup::{Usage, remove_parent};
+pub use cgroup::{Usage, groups_below, remove_group, remove_parent};
 pub use circumstances::{Asked, Circumstances, OutOfMemory};
 pub use connection::{Connection, Event, Input, create};
 pub use health::{Health, HealthStatus, Probe};

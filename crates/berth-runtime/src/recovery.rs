@@ -17,6 +17,7 @@ pub(crate) struct Recovery {
 }
 
 const NAME: &str = "recovery.json";
+const TEMPORARY: &str = "recovery.json.tmp";
 
 impl Recovery {
     /// Nothing, when nothing was written: the monitor died before it made anything, or the machine restarted.
@@ -29,14 +30,27 @@ impl Recovery {
         }
     }
 
+    /// Replaces what was written before, whole: whoever is killed in the middle leaves the older note.
     pub(crate) fn write(&self, run_dir: &Path) -> Result<()> {
-        let path = run_dir.join(NAME);
-        fs::write(&path, serde_json::to_vec(self).expect("paths and numbers")).at(&path)
+        let (path, temporary) = (run_dir.join(NAME), run_dir.join(TEMPORARY));
+        fs::write(&temporary, serde_json::to_vec(self).expect("paths and numbers")).at(&temporary)?;
+        fs::rename(&temporary, &path).at(&path)
     }
 
     /// There is nothing left to clear away.
-    pub(crate) fn forget(run_dir: &Path) -> io::Result<()> {
-        fs::remove_file(run_dir.join(NAME))
+    pub(crate) fn forget(run_dir: &Path) -> Result<()> {
+        let path = run_dir.join(NAME);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.at(&path),
+        }
+    }
+
+    /// Clears away what is written down, and forgets it once it is gone. For whoever knows that the container has no
+    /// monitor, or one that has said its last word.
+    pub(crate) fn settle(run_dir: &Path) -> Result<()> {
+        Self::read(run_dir)?.clear_away()?;
+        Self::forget(run_dir)
     }
 
     /// Ends what still runs and gives back what was taken. May be done twice. One part that fails keeps no other

@@ -156,7 +156,7 @@ fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
     if !state.is_live() {
         return Ok(state);
     }
-    Recovery::read(run_dir)?.clear_away()?;
+    Recovery::settle(run_dir)?;
     let same_boot = state.boot_id == boot_id()?;
     let started = state.started_at.is_some();
     state.status = Status::Exited;
@@ -228,11 +228,37 @@ pub fn is_attended(run_dir: &Path) -> Result<bool> {
 
 /// The right to remove a container: while it is held nobody can start it.
 #[derive(Debug)]
-pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Lock);
+#[expect(dead_code, reason = "they are held, not used")]
+pub struct Claim(Door, Option<Lock>);
 
-/// Claims the container with this run directory; `None` where it has a monitor or a creator.
-pub fn claim(run_dir: &Path) -> Result<Option<Claim>> {
-    Ok(Lock::try_take(run_dir)?.map(Claim))
+/// Claims the container with these directories, and clears away what a monitor that was killed has left of it; `None`
+/// while it has a creator, or a monitor that still has something to do.
+///
+/// A monitor that has written down the end still holds the lock for a moment: its last act may be this removal.
+pub fn claim(dir: &Path, run_dir: &Path) -> Result<Option<Claim>> {
+    let door = Door::close(run_dir)?;
+    let lock = Lock::try_take(run_dir)?;
+    if lock.is_none() {
+        if read_unchecked(dir)?.is_none_or(|state| state.is_live()) {
+            return Ok(None);
+        }
+        Recovery::settle(run_dir)?;
+    }
+    Ok(Some(Claim(door, lock)))
+}
+
+/// Held while a container begins and while it is removed, never in between: whoever holds it and finds the lock of the
+/// state taken knows that a monitor has it.
+#[derive(Debug)]
+pub(crate) struct Door(#[expect(dead_code, reason = "it is held, not used")] File);
+
+impl Door {
+    /// Waits for whoever is in it.
+    pub(crate) fn close(run_dir: &Path) -> Result<Self> {
+        let file = lock_file(run_dir, "door.lock")?;
+        flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from).at(run_dir)?;
+        Ok(Self(file))
+    }
 }
 
 /// Waits for whoever repairs now.
@@ -243,11 +269,13 @@ fn one_repairs(run_dir: &Path) -> Result<File> {
 }
 
 impl Lock {
-    /// `None` when a creator or a monitor has it. Those who only look are waited for.
+    /// `None` when a creator or a monitor has it. Those who only look are waited for. What the last one to hold it
+    /// has left behind is cleared away.
     pub(crate) fn try_take(run_dir: &Path) -> Result<Option<Self>> {
         let file = monitor_lock(run_dir)?;
         loop {
             if try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+                Recovery::settle(run_dir)?;
                 return Ok(Some(Self(file)));
             }
             if !try_lock(&file, FlockOperation::NonBlockingLockShared)? {
@@ -310,6 +338,36 @@ mod tests {
         drop(looking);
         let lock = Lock::try_take(dir.path()).unwrap();
         assert!(lock.is_some() && Lock::try_take(dir.path()).unwrap().is_none());
+    }
+
+    /// Nobody has looked at the container since: what its state says is not repaired yet.
+    #[test]
+    fn who_removes_a_container_clears_away_what_its_dead_monitor_left() {
+        let parent = format!("/berth-test-claim-{}", std::process::id());
+        let layout = crate::cgroup::Layout::detect().unwrap();
+        let plan = crate::cgroup::CgroupPlan::new(&layout, &parent, "c", &Default::default()).unwrap();
+        let (cgroup, _) = crate::cgroup::Cgroup::create(&plan).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &State::created().unwrap()).unwrap();
+        Recovery { cgroup: cgroup.clone(), networks: None }.write(dir.path()).unwrap();
+        let claim = claim(dir.path(), dir.path()).unwrap();
+        let left = cgroup.dirs().filter(|dir| dir.exists()).count();
+        cgroup.remove().unwrap();
+        crate::cgroup::remove_parent(&parent).unwrap();
+        assert!(claim.is_some() && left == 0);
+        assert!(!dir.path().join("recovery.json").exists());
+    }
+
+    #[test]
+    fn a_container_is_removed_only_when_its_monitor_has_said_its_last_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let _monitor = Lock::try_take(dir.path()).unwrap().unwrap();
+        let mut state = State::created().unwrap();
+        write(dir.path(), &state).unwrap();
+        assert!(claim(dir.path(), dir.path()).unwrap().is_none());
+        state.status = Status::Exited;
+        write(dir.path(), &state).unwrap();
+        assert!(claim(dir.path(), dir.path()).unwrap().is_some());
     }
 
     #[test]

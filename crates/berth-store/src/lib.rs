@@ -72,6 +72,7 @@ pub use history::{BuildRow, HistoryLimits};
 pub use layout::Location;
 pub use lease::{Lease, Protected};
 pub use locks::Held;
+pub use orphans::mounts_below;
 pub use platforms::PlatformImage;
 pub use problem::{CheckReport, Fault, Problem};
 pub use rebuild::Rebuilt;

@@ -161,13 +161,22 @@ fn strangers(home: &Path, algorithm: &str, known: &HashSet<Digest>, found: &mut 
 
 /// Whether something is mounted on `path` or below it: removing the tree would reach into it.
 pub(crate) fn has_mounts(path: &Path) -> Result<bool> {
+    Ok(!mounts_below(path)?.is_empty())
+}
+
+/// Where something is mounted on `path` or below it, in the order in which it was mounted.
+///
+/// # Errors
+/// The table of mounts cannot be read.
+pub fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
     let table = Path::new("/proc/self/mountinfo");
     let mounts = std::fs::read_to_string(table).at(table)?;
     let path = match path.canonicalize() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         answer => answer.at(path)?,
     };
-    Ok(mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|at| unescaped(at).starts_with(&path)))
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    Ok(places.filter(|at| at.starts_with(&path)).collect())
 }
 
 /// proc(5): space, tab, newline and backslash are octal in mountinfo.

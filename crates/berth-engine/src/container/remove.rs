@@ -95,11 +95,9 @@ impl Engine {
     /// Its record goes before its run directory: whoever starts it afterwards finds nothing to start.
     pub(crate) fn discard(&self, id: &str, volumes: bool) -> Result<bool> {
         let run_dir = self.run_dir(id);
-        let claim = berth_runtime::claim(&run_dir)?;
-        let state = berth_runtime::state(&self.store()?.container_dir(id), &run_dir)?;
-        if claim.is_none() && state.is_some_and(|state| state.is_live()) {
+        let Some(_claim) = berth_runtime::claim(&self.store()?.container_dir(id), &run_dir)? else {
             return Ok(false);
-        }
+        };
         let container = match self.recorded(id) {
             Ok(container) => Some(container),
             // Somebody else has removed it, or nobody can read what it had.

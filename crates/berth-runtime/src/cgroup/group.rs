@@ -1,10 +1,11 @@
 //! Making, using and removing a container's cgroups.
 
-use super::{CgroupPlan, Layout, Version, device};
+use super::{CgroupPlan, Hierarchy, Layout, Version, device};
 use crate::cgroup::plan::{GroupPlan, Write};
 use berth_oci::{AtPath, Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -251,6 +252,34 @@ pub fn remove_parent(parent: &str) -> Result<()> {
     Ok(())
 }
 
+/// The names of the cgroups directly below `parent`, in whichever hierarchy.
+pub fn groups_below(parent: &str) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for hierarchy in Layout::detect()?.hierarchies {
+        let path = hierarchy.mount.join(parent.trim_matches('/'));
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.at(&path)?,
+        };
+        for entry in entries {
+            let entry = entry.at(&path)?;
+            if entry.file_type().at(entry.path())?.is_dir() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Ends what still runs in the cgroups of this name below `parent`, and removes them.
+pub fn remove_group(parent: &str, name: &str) -> Result<()> {
+    let path = |hierarchy: &Hierarchy| hierarchy.mount.join(parent.trim_matches('/')).join(name);
+    let layout = Layout::detect()?;
+    let v1 = layout.hierarchies.iter().filter(|h| h.version == Version::V1).map(path).collect();
+    let cgroup = Cgroup { v1, v2: layout.v2().map(path) };
+    cgroup.kill().and(cgroup.remove())
+}
+
 /// The parent may be removed by another berth between our two steps: try again then.
 fn make(group: &GroupPlan) -> Result<()> {
     let (parent, path) = (group.parent_path(), group.path());
@@ -447,7 +476,17 @@ mod tests {
         let all: Vec<_> = cgroup.v1.iter().chain(&cgroup.v2).cloned().collect();
         let limits: Vec<_> = all.iter().filter_map(|d| fs::read_to_string(d.join("pids.max")).ok()).collect();
         fs::create_dir(all[0].join("below")).unwrap();
+        assert_eq!(groups_below(&parent).unwrap(), BTreeSet::from(["c".to_owned()]));
         cgroup.remove().unwrap();
+        assert_eq!(groups_below(&parent).unwrap(), BTreeSet::new());
+        // One that nobody remembers, with a process in it.
+        let (forgotten, _) = Cgroup::create(&plan).unwrap();
+        let mut inside = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        for dir in forgotten.dirs() {
+            fs::write(dir.join("cgroup.procs"), inside.id().to_string()).unwrap();
+        }
+        remove_group(&parent, "c").unwrap();
+        assert!(!inside.wait().unwrap().success());
         remove_parent(&parent).unwrap();
         assert_eq!(limits, ["17\n"]);
         assert!(all.iter().all(|d| !d.exists() && !d.parent().unwrap().exists()), "{all:?}");

@@ -12,8 +12,8 @@ mod usage;
 mod v1;
 mod v2;
 
-pub use group::remove_parent;
 pub(crate) use group::{Cgroup, Placement};
+pub use group::{groups_below, remove_group, remove_parent};
 pub(crate) use layout::{Hierarchy, Layout, Version};
 pub(crate) use plan::CgroupPlan;
 pub use usage::Usage;

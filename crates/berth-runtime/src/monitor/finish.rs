@@ -137,11 +137,9 @@ impl Monitor {
         for joined in std::mem::take(&mut self.state.networks) {
             self.tell_network("disconnect", &joined);
         }
-        if let Err(error) = self.recovery().clear_away() {
-            troubles.push(error.to_string());
-        }
-        // A leftover in the run directory is harmless: a note of what is gone.
-        drop(Recovery::forget(&self.bundle.run_dir));
+        // What cannot be cleared away stays written down, for whoever removes the container or starts it again.
+        let cleared = self.recovery().clear_away().and_then(|()| Recovery::forget(&self.bundle.run_dir));
+        troubles.extend(cleared.err().map(|error| error.to_string()));
     }
 
     /// Nobody is there to be asked any more.

@@ -1,9 +1,11 @@
 //! Carrying a plan out: a container into a network and out of it, a network into the kernel and out of it.
 //!
-//! Here: [`setup`], [`teardown`], [`unplug`], [`restore`], [`rename`], [`Locked`]. Not here: what the rules and
+//! Here: [`setup`], [`teardown`], [`unplug`], [`restore`], [`strays`], [`rename`], [`Locked`]. Not here: what the rules and
 //! messages are. Invariant: everything happens under the ledger's lock. A record is written before the kernel hears
 //! of it and struck out after the kernel has forgotten it, so a crash at worst leaves a record without an interface,
 //! and the next who takes the lock retires it.
+
+mod stray;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -23,6 +25,8 @@ use super::reserve::Served;
 use super::site::random_id;
 use super::subnet::Subnet;
 use super::{conntrack, foreign, reserve, sysctl};
+
+pub use stray::strays;
 
 /// A container that is on a network, and what whoever stands beside it has to keep.
 #[derive(Debug)]
@@ -170,10 +174,14 @@ pub fn lead_out(joined: &Joined, gateway: IpAddr, namespace: BorrowedFd<'_>) -> 
     inside(namespace, || Links::open()?.lead_out(&joined.inside, gateway))
 }
 
-/// Makes the root's table again as it should be: somebody may have flushed the host's firewall.
+/// Makes the root's table again as it should be (somebody may have flushed the host's firewall), and takes away what
+/// [`strays`] finds.
 pub fn restore(home: &Home) -> Result<()> {
     let mut site = Locked::open(home)?;
     let removed = site.retire_dead(|_| false);
+    for (interface, _) in site.stray_interfaces()? {
+        site.links.remove(&interface)?;
+    }
     site.rebuild()?;
     for network in site.ledger.networks() {
         foreign::admit(&mut site.tables, &network.bridge, network.ipv6.is_some())?;

@@ -115,6 +115,19 @@ impl Links {
         }
     }
 
+    /// The names of the interfaces that are plugged into a bridge.
+    pub(super) fn plugged_into(&mut self, bridge: i32) -> Result<Vec<String>> {
+        let links = self.list(GET_LINK, &link_header(0, 0), "interfaces")?;
+        let name = |reply: &Reply| {
+            let value =
+                |wanted| reply.attributes(16).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            let master = number(value(LINK_MASTER)?, 0)?;
+            let name = value(LINK_NAME).map(|name| String::from_utf8_lossy(name).into_owned())?;
+            (master == bridge).then(|| name.trim_end_matches('\0').to_owned())
+        };
+        Ok(links.iter().filter_map(name).collect())
+    }
+
     /// Every subnet that an address or a route of this host claims, but for those of interface `except`. A
     /// default route claims nothing, nor do the two halves that a VPN puts in its place, nor link-local routes.
     pub(super) fn taken(&mut self, except: Option<i32>) -> Result<Vec<Subnet>> {

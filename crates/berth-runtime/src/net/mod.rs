@@ -29,7 +29,7 @@ mod tests;
 
 pub(crate) use attach::redirect_names;
 pub use attach::{
-    Attached, Member, Place, lead_out, members, publish, rename, restore, setup, teardown, unplug,
+    Attached, Member, Place, lead_out, members, publish, rename, restore, setup, strays, teardown, unplug,
 };
 pub(crate) use ledger::{Record, path as ledger_path, peek};
 pub use mac::Mac;

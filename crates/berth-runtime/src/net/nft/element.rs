@@ -43,7 +43,7 @@ impl Element {
     }
 
     /// Its key.
-    pub(super) fn key(&self) -> Vec<u8> {
+    pub(in crate::net) fn key(&self) -> Vec<u8> {
         match self {
             Element::Bridge(name) | Element::Internal(name) => interface(name).to_vec(),
             Element::Link(name) => [interface(name), interface(name)].concat(),

@@ -100,6 +100,9 @@ pub(super) const SETS: [Set; 9] = [
     },
 ];
 
+/// The maps of published ports among them.
+pub(super) const PUBLISHED: [&str; 4] = ["published", "published_at", "published6", "published6_at"];
+
 impl Ruleset<'_> {
     /// What each of [`SETS`] holds.
     pub(super) fn elements(&self) -> Vec<Element> {

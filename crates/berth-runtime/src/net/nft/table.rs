@@ -31,6 +31,7 @@ const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
+const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -319,6 +320,21 @@ impl Tables {
         let replies =
             self.socket.list(&question).map_err(|refused| explain(refused, "the list of chains"))?;
         Ok(replies.iter().map(foreign_chain).collect())
+    }
+
+    /// The keys of a set or a map of ours, as [`Element::key`] writes them.
+    pub(in crate::net) fn keys(&mut self, table: &str, set: &str) -> berth_oci::Result<Vec<Vec<u8>>> {
+        let question = Message::new(kind(GET_ELEMENT), 0, &header(INET)).text(1, table).text(2, set);
+        let replies = found(self.socket.list(&question)).map_err(|refused| explain(refused, set))?;
+        let mut keys = Vec::new();
+        for reply in replies.unwrap_or_default() {
+            let elements = reply.attributes(4).filter(|(kind, _)| *kind == 3);
+            for (_, item) in elements.flat_map(|(_, list)| attributes(list)) {
+                let key = attribute(item, 1).and_then(|nest| attribute(nest, DATA_VALUE));
+                keys.extend(key.map(<[u8]>::to_vec));
+            }
+        }
+        Ok(keys)
     }
 
     /// The handles of the rules in a chain that carry `comment`.

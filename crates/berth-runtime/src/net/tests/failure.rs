@@ -1,6 +1,7 @@
 //! What is in the way, what was killed, what is left.
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use super::lab::{
     until_gone, within,
 };
 use super::table::nft;
-use crate::net::setup;
+use crate::net::link::{Links, Pair};
+use crate::net::{Mac, setup, strays};
 use berth_oci::Kind;
 use berth_sys::netns;
 
@@ -221,10 +223,54 @@ fn an_element_nobody_knows_is_replaced() {
 }
 
 #[test]
+fn what_belongs_to_nobody_is_named_and_taken_away() {
+    lab(|lab| {
+        let network = lab.network("one", "10.7.0.0/24");
+        let web = lab.start(&network, "web", &["8080:80"]);
+        let told = || strays(&network.home).unwrap();
+        assert_eq!(told(), Vec::<String>::new());
+        let lost = netns::create().unwrap();
+        let mut links = Links::open().unwrap();
+        let bridge = links.find(&network.bridge).unwrap().unwrap().index;
+        let mac = Mac::for_ip(web.ip());
+        let pair = |name| Pair {
+            name,
+            inside: "eth0",
+            bridge,
+            mac,
+            namespace: lost.as_fd(),
+            isolated: false,
+            mtu: 1500,
+        };
+        links.connect(&pair("veth0badcafe")).unwrap();
+        nft(&["add", "element", "inet", "berth-test", "published", "{ tcp . 8081 : 10.7.0.99 . 1 }"], "");
+        let bridge = &network.bridge;
+        assert_eq!(
+            told(),
+            [
+                format!("interface `veth0badcafe` of bridge `{bridge}`, which leads to no container"),
+                "1 elements of the map `published` in the nft table `berth-test` lead nowhere".to_owned(),
+            ]
+        );
+        restore(&network).unwrap();
+        assert_eq!(told(), Vec::<String>::new());
+        nft(&["flush", "map", "inet", "berth-test", "published"], "");
+        assert_eq!(told(), ["the map `published` in the nft table `berth-test` lacks published ports"]);
+        let interface = web.interface();
+        drop(web);
+        until_gone(&interface);
+        let dead = "address 10.7.0.2 on network `one` of container `name-of-web`, which is not there";
+        assert_eq!(told(), [dead]);
+        restore(&network).unwrap();
+        assert_eq!(told(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_bridge_left_half_made_is_made_anew() {
     lab(|lab| {
         let network = lab.network("one", "10.7.0.0/24");
-        crate::net::link::Links::open().unwrap().create_bridge(&network).unwrap();
+        Links::open().unwrap().create_bridge(&network).unwrap();
         let web = lab.start(&network, "web", &["8080:80"]);
         let server = web.serve(80);
         talk((LOCAL, 8080), &server).unwrap();
