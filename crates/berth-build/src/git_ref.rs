@@ -56,6 +56,12 @@ impl GitRef {
         Ok(Some(found))
     }
 
+    /// The same for people to read: without a password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        redacted(&self.without_subdir())
+    }
+
     /// The address with its reference behind `#`; without the directory.
     #[must_use]
     pub fn without_subdir(&self) -> String {
@@ -63,6 +69,16 @@ impl GitRef {
             Some(reference) => format!("{}#{reference}", self.remote),
             None => self.remote.clone(),
         }
+    }
+
+    /// The server that has the repository, with its port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let place = match self.remote.split_once("://") {
+            Some((_, place)) => place.split('/').next().unwrap_or_default(),
+            None => self.remote.split([':', '/']).next().unwrap_or_default(),
+        };
+        place.rsplit('@').next().unwrap_or_default()
     }
 
     fn read_fragment(&mut self, fragment: &str) -> Result<(), String> {
@@ -149,6 +165,17 @@ impl fmt::Display for GitRef {
     }
 }
 
+/// An address without its password.
+#[must_use]
+pub fn redacted(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:xxxxx@{host}{path}"),
+        None => address.to_owned(),
+    }
+}
+
 /// The remote, what stands behind `?`, and what behind `#`; `None` if this is no address of a repository.
 fn split(text: &str) -> Option<(GitRef, &str, &str)> {
     let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
@@ -203,6 +230,11 @@ fn switch(key: &str, value: &str) -> Result<bool, String> {
 
 /// `%2F` and `+` as queries have them; what is malformed stays as it is.
 fn decoded(text: &str) -> String {
+    decoded_path(&text.replace('+', " "))
+}
+
+/// `%2F` as paths have it; what is malformed stays as it is.
+pub(crate) fn decoded_path(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -212,7 +244,6 @@ fn decoded(text: &str) -> String {
         });
         bytes.push(match (escaped, first) {
             (Some(byte), _) => byte,
-            (None, b'+') => b' ',
             (None, byte) => *byte,
         });
         rest = if escaped.is_some() { &after[2..] } else { after };
@@ -249,6 +280,19 @@ mod tests {
             ("https://h/b.git##x", "invalid field 'x' must be a key=value pair"),
         ] {
             assert_eq!(GitRef::parse(text).expect_err(text), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (remote, shown) in [
+            ("https://u:p@h/a.git", "https://u:xxxxx@h/a.git"),
+            ("https://u:p@q@h:1/a", "https://u:xxxxx@h:1/a"),
+            ("https://h/a@b:c.git", "https://h/a@b:c.git"),
+            ("https://u:p@h#x", "https://u:xxxxx@h#x"),
+            ("git@h:a.git", "git@h:a.git"),
+        ] {
+            assert_eq!(redacted(remote), shown, "{remote}");
         }
     }
 

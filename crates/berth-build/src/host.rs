@@ -1,6 +1,7 @@
-//! What a build asks of the outside: an image, and running a step. Nothing else leaves this crate.
+//! What a build asks of the outside: images, files from elsewhere, and running a step. Nothing else leaves this crate.
 
 use crate::cancel::Cancel;
+use crate::git_ref::GitRef;
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Result};
 use berth_store::mount::Rootfs;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,12 @@ pub trait Host: Sync {
     /// There is none, or not for that platform.
     fn image(&self, reference: &Reference, platform: &Platform, ask: bool) -> Result<BaseImage>;
 
+    /// An image of the store by its digest, for a platform.
+    ///
+    /// # Errors
+    /// It is not there, or not for that platform.
+    fn stored(&self, digest: &Digest, platform: &Platform) -> Result<BaseImage>;
+
     /// Runs a step to its end; what it writes goes to `output`.
     ///
     /// # Errors
@@ -23,13 +30,81 @@ pub trait Host: Sync {
     fn run(&self, step: &Step<'_>, output: &mut dyn FnMut(&[u8])) -> Result<StepExit>;
 
     /// Whether programs for that platform run here, as they are or under an emulator.
-    fn can_run(&self, platform: &Platform) -> bool;
-
-    /// Fetches a file for `ADD` into `destination`, which does not exist yet.
     ///
     /// # Errors
-    /// It is not there, or its line broke.
-    fn fetch(&self, url: &str, destination: &Path, cancel: &Cancel) -> Result<Fetched>;
+    /// They do not: why, and what to do about it.
+    fn check_platform(&self, platform: &Platform) -> Result<()>;
+
+    /// Fetches a file from the web into `destination`; `None`: it still is what `known` says, and nothing was written.
+    ///
+    /// # Errors
+    /// It is not there, its line broke, or the build was cancelled meanwhile.
+    fn fetch(
+        &self,
+        url: &str,
+        known: Option<&WebFile>,
+        destination: &Path,
+        cancel: &Cancel,
+    ) -> Result<Option<WebFile>>;
+
+    /// The commit that an address of a repository means now.
+    ///
+    /// # Errors
+    /// There is none, the repository cannot be asked, or the commit is not the one that was expected.
+    fn commit(&self, source: &GitRef, access: &GitAccess, cancel: &Cancel) -> Result<GitCommit>;
+
+    /// Writes the files of a commit into `destination`, which does not exist yet, with `.git` if the address says so.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); the disk is full.
+    fn checkout(
+        &self,
+        source: &GitRef,
+        commit: &GitCommit,
+        access: &GitAccess,
+        destination: &Path,
+        cancel: &Cancel,
+    ) -> Result<()>;
+}
+
+/// A file of the web, as its server describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebFile {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// When it changed last, in seconds since 1970.
+    pub modified: Option<i64>,
+    /// `ETag`, to ask for it again.
+    pub etag: Option<String>,
+    /// `Last-Modified`, to ask for it again.
+    pub last_modified: Option<String>,
+}
+
+/// A commit, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitCommit {
+    /// Its whole hash.
+    pub id: String,
+    /// The branch or tag that led to it: `refs/heads/main`.
+    pub reference: Option<String>,
+}
+
+/// What opens repositories that are not everybody's.
+#[derive(Clone, Default)]
+pub struct GitAccess {
+    /// The value of `Authorization` for the repository's own server.
+    pub authorization: Option<String>,
+    /// The socket of an SSH agent.
+    pub agent: Option<PathBuf>,
+}
+
+/// It is a secret.
+impl std::fmt::Debug for GitAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GitAccess").field("agent", &self.agent).finish_non_exhaustive()
+    }
 }
 
 /// An image to start from.
@@ -50,15 +125,6 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// The digest of its tar.
     pub diff_id: Digest,
-}
-
-/// What was fetched for `ADD`.
-#[derive(Clone, Debug, Default)]
-pub struct Fetched {
-    /// The name its server gives it.
-    pub name: Option<String>,
-    /// When it changed last, in seconds since 1970.
-    pub modified: Option<i64>,
 }
 
 /// A process to be run over layers.

@@ -25,8 +25,13 @@ mod survey;
 pub use cancel::Cancel;
 pub use event::{Event, Listener};
 pub use failure::{Failure, StepFailure};
-pub use host::{BaseImage, Fetched, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork};
-pub use request::{BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache};
+pub use host::{
+    BaseImage, GitAccess, GitCommit, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork,
+    WebFile,
+};
+pub use request::{
+    BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache, context_name,
+};
 pub use solve::{Built, BuiltImage, FailedStep, KeptMount, KeptSource, build};
 pub use survey::{RuleEffect, Survey, survey};
 

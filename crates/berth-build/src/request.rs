@@ -3,8 +3,12 @@
 //! Not here: flags, the environment, what becomes of the result. Invariant: a secret's bytes are here and in the
 //! step that asks for them, and nowhere else.
 
+use crate::git_ref::GitRef;
+use crate::host::GitAccess;
 use crate::ignore::Ignore;
-use berth_oci::{Platform, Reference};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use berth_oci::{Digest, Platform, Reference};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +56,61 @@ pub struct BuildRequest {
     pub jobs: usize,
 }
 
+impl BuildRequest {
+    /// What opens a repository.
+    #[must_use]
+    pub fn git_access(&self, source: &GitRef) -> GitAccess {
+        GitAccess::new(&self.secrets, &self.agents, source)
+    }
+
+    /// The context that stands for a name, and what it is called: the platform's own, or everybody's.
+    #[must_use]
+    pub fn named_context(&self, name: &str, platform: &Platform) -> Option<(&str, &NamedContext)> {
+        if self.contexts.is_empty() {
+            return None;
+        }
+        let name = context_name(name);
+        let own = self.contexts.get_key_value(&format!("{name}::{platform}"));
+        own.or_else(|| self.contexts.get_key_value(&name)).map(|(name, context)| (name.as_str(), context))
+    }
+}
+
+/// A context's name as it is compared: `docker.io/library/alpine:latest` is `alpine`.
+#[must_use]
+pub fn context_name(text: &str) -> String {
+    let text = text.to_lowercase();
+    match text.parse::<Reference>() {
+        Ok(reference) => {
+            let familiar = reference.familiar();
+            familiar.strip_suffix(":latest").map(str::to_owned).unwrap_or(familiar)
+        }
+        Err(_) => text,
+    }
+}
+
+impl GitAccess {
+    /// What opens a repository: the secrets that BuildKit, too, looks for, those for its own host first.
+    #[must_use]
+    pub fn new(
+        secrets: &BTreeMap<String, Arc<[u8]>>,
+        agents: &BTreeMap<String, PathBuf>,
+        source: &GitRef,
+    ) -> Self {
+        let secret = |name: &str| {
+            let bytes = secrets.get(&format!("{name}.{}", source.host())).or_else(|| secrets.get(name))?;
+            std::str::from_utf8(bytes).ok().map(|text| text.trim().to_owned())
+        };
+        let token = || {
+            let token = secret("GIT_AUTH_TOKEN")?;
+            Some(format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}"))))
+        };
+        Self {
+            authorization: secret("GIT_AUTH_HEADER").or_else(token),
+            agent: agents.get("default").cloned(),
+        }
+    }
+}
+
 /// Where files come from.
 #[derive(Clone, Debug)]
 pub struct ContextSource {
@@ -67,9 +126,16 @@ pub struct ContextSource {
 #[derive(Clone, Debug)]
 pub enum NamedContext {
     /// A directory of the host.
-    Directory(PathBuf),
-    /// An image.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether its files are the same files at the next build.
+        is_stable: bool,
+    },
+    /// An image of a registry, or one that has a name here.
     Image(Reference),
+    /// An image of the store, by its digest.
+    Stored(Digest),
 }
 
 /// Which steps must be done anew.

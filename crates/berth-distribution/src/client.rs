@@ -148,6 +148,10 @@ impl Client {
         self.errand(|| login::check(&registry))
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Something small: tried again in silence.
     fn errand<T>(&self, action: impl FnMut() -> Result<T, Failure>) -> Result<T> {
         Ok(retrying(&self.shared.settings, |_, _| Ok(()), action)?)

@@ -12,6 +12,7 @@ pub mod auth;
 mod blob;
 mod browse;
 mod client;
+mod download;
 mod endpoints;
 mod http;
 mod login;
@@ -27,6 +28,7 @@ mod upload;
 
 pub use browse::SearchResult;
 pub use client::Client;
+pub use download::{Download, DownloadRequest, Validators};
 pub use login::LoggedIn;
 pub use settings::{CredentialFiles, MirrorFiles, Pause, Proxies, Settings, Timeouts};
 pub use sink::{MountFrom, RegistrySink};

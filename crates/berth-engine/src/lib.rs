@@ -8,6 +8,7 @@ mod build;
 mod cdi;
 pub mod container;
 mod dns;
+mod emulator;
 mod engine;
 mod etc;
 mod events;
@@ -25,7 +26,7 @@ mod tree;
 mod usage;
 mod volume;
 
-pub use build::{BuildOptions, BuildOutcome, BuildOutput, BuildResult, StepLimits};
+pub use build::{BuildOptions, BuildOutcome, BuildOutput, BuildResult, StepLimits, WEB_FILE_LIMIT};
 pub use engine::{Engine, EngineSettings};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,

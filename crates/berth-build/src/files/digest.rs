@@ -4,7 +4,7 @@ use super::meta::{Meta, MetaKind};
 use super::pick::Choice;
 use super::root::Root;
 use super::stat_cache::{StatCache, now};
-use berth_oci::{Algorithm, Error, Hasher, Result};
+use berth_oci::{Algorithm, Digest, Error, Hasher, Result};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,14 +102,26 @@ pub(crate) fn digest_of_choices(
     Ok((hasher.finish().to_string(), known))
 }
 
+/// A digest of what a reader still has.
+pub(crate) fn digest_of_reader(reader: &mut dyn Read, algorithm: Algorithm) -> Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    each_chunk(reader, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finish())
+}
+
 /// The SHA-256 of what a reader still has.
-pub(crate) fn digest_of_file(reader: &mut dyn Read) -> Result<[u8; 32]> {
+fn digest_of_file(reader: &mut dyn Read) -> Result<[u8; 32]> {
     let mut hasher = Sha256::new();
+    each_chunk(reader, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finalize().into())
+}
+
+fn each_chunk(reader: &mut dyn Read, mut use_it: impl FnMut(&[u8])) -> Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match reader.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finalize().into()),
-            Ok(count) => hasher.update(&buffer[..count]),
+            Ok(0) => return Ok(()),
+            Ok(count) => use_it(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }

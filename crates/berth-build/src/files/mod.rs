@@ -8,7 +8,7 @@ mod pick;
 mod root;
 mod stat_cache;
 
-pub(crate) use digest::{Contents, digest_of_choices, digest_of_file};
+pub(crate) use digest::{Contents, digest_of_choices, digest_of_reader};
 pub(crate) use meta::{Meta, MetaKind};
 pub(crate) use pick::{Choice, Picked, Wanted, pick};
 pub(crate) use root::{Root, components, join};

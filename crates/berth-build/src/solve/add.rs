@@ -1,20 +1,33 @@
-//! `ADD`: as `COPY`, with archives unpacked and files from elsewhere.
+//! `ADD`: as `COPY`, with archives unpacked, and files and repositories from elsewhere.
+//!
+//! Not here: fetching ([`Host`](crate::Host)). Invariant: what comes from elsewhere is known by a digest or a commit
+//! before the key is made, and is fetched only when the step has to be done.
 
 use super::Solver;
-use super::copy::{FetchedFile, From, read};
+use super::copy::{From, Transfer, read};
 use super::snapshot::Snapshot;
 use super::stage::Turn;
 use super::step::Doing;
-use crate::copy::{Bytes, Made, MadeKind, Placing, Target, destination, unpack};
+use super::web::{self, Remote};
+use crate::copy::{Bytes, Made, MadeKind, Placing, Target, destination, place, unpack};
 use crate::dockerfile::{Add, Expander};
-use crate::failure::Failure;
-use crate::files::digest_of_file;
+use crate::event::Event;
+use crate::failure::{Failure, StepFailure};
+use crate::files::{Root, Wanted, pick};
+use crate::git_ref::GitRef;
+use crate::host::{GitAccess, GitCommit};
 use berth_oci::{AtPath, Error, Result};
-use berth_store::Workplace;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::sync::Arc;
+use std::time::Instant;
+
+/// A repository at a commit.
+#[derive(Clone, Debug)]
+pub(super) struct Repository {
+    source: GitRef,
+    access: GitAccess,
+    commit: GitCommit,
+}
 
 pub(super) fn add(
     solver: &Solver<'_>,
@@ -24,25 +37,26 @@ pub(super) fn add(
 ) -> Result<(), Failure> {
     let shared = solver.shared;
     let mut transfer = read(snapshot, "ADD", &add.files, false, From::Nowhere)?;
-    let (remote, local): (Vec<String>, Vec<String>) =
-        transfer.sources.drain(..).partition(|source| is_url(source) || is_git(source));
-    if let Some(git) = remote.iter().find(|source| is_git(source)) {
-        return Err(Error::unsupported(format!("ADD {git}: git repositories cannot be added yet"))
-            .hint("clone it beside the Dockerfile and COPY it, or give it as the build context")
-            .into());
-    }
     let checksum =
         Expander::new(snapshot.scope.variables()).optional(add.checksum.as_ref()).map_err(Error::from)?;
-    if checksum.is_some() && (remote.len() != 1 || !local.is_empty()) {
-        return Err(Error::invalid("checksum can't be specified for multiple sources or local files").into());
+    let sources = std::mem::take(&mut transfer.sources);
+    let is_one = sources.len() == 1 && transfer.documents.is_empty();
+    for source in sources {
+        match repository(&source)? {
+            Some(git) => {
+                let git = wanted(git, add, checksum.as_deref())?;
+                transfer.repositories.push(find(solver, git)?);
+            }
+            None if web::is_address(&source) => {
+                let mut remote =
+                    told(solver, &source, || web::find(solver, &source, checksum.as_deref(), turn.fresh))?;
+                remote.unpack = add.unpack.unwrap_or(false);
+                transfer.remotes.push(remote);
+            }
+            None => transfer.sources.push(source),
+        }
     }
-    // What is fetched has to lie somewhere until the layer is written.
-    let place = shared.store.workplace()?;
-    for (number, url) in remote.iter().enumerate() {
-        let file = fetch(solver, &place, number, url, checksum.as_deref(), add.unpack.unwrap_or(false))?;
-        transfer.fetched.push(file);
-    }
-    transfer.sources = local;
+    check_flags(add, checksum.is_some(), is_one, &transfer)?;
     if !transfer.sources.is_empty() {
         transfer.from = From::Host(shared.contexts.main()?);
     }
@@ -50,101 +64,142 @@ pub(super) fn add(
     transfer.make(solver, snapshot, turn)
 }
 
-fn is_url(source: &str) -> bool {
-    (source.starts_with("http://") || source.starts_with("https://")) && !is_git(source)
+/// Flags that mean something for sources from elsewhere only.
+fn check_flags(add: &Add, has_checksum: bool, is_one: bool, transfer: &Transfer<'_>) -> Result<()> {
+    let is_remote = !transfer.repositories.is_empty() || !transfer.remotes.is_empty();
+    if has_checksum && !(is_one && is_remote) {
+        return Err(Error::invalid("checksum can't be specified for multiple sources or local files"));
+    }
+    if add.unpack.is_some() && !transfer.repositories.is_empty() {
+        return Err(Error::invalid("unpack can't be specified for git sources"));
+    }
+    Ok(())
 }
 
-fn is_git(source: &str) -> bool {
-    let path = source.split(['#', '?']).next().unwrap_or_default();
-    source.starts_with("git@")
-        || source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || (path.contains("://") && path.ends_with(".git"))
+/// A repository, if the source is one; what could as well be a path is one.
+fn repository(source: &str) -> Result<Option<GitRef>> {
+    let found = GitRef::parse(source).map_err(|why| Error::invalid(format!("ADD {source}: {why}")))?;
+    Ok(found.filter(|found| !found.could_be_path))
 }
 
-/// Fetches a file and proves it.
-fn fetch(
-    solver: &Solver<'_>,
-    place: &Workplace,
-    number: usize,
-    url: &str,
-    checksum: Option<&str>,
-    unpack: bool,
-) -> Result<FetchedFile, Failure> {
+/// The address together with what the flags say about it.
+fn wanted(mut git: GitRef, add: &Add, checksum: Option<&str>) -> Result<GitRef> {
+    if let Some(keep) = add.keep_git_dir {
+        git.keep_git_dir = Some(keep);
+    }
+    match (checksum, &git.checksum) {
+        (Some(flag), Some(own)) if flag != own => {
+            Err(Error::invalid(format!("checksum conflicts: {own:?} vs {flag:?}")))
+        }
+        (Some(flag), _) => Ok(GitRef { checksum: Some(flag.to_owned()), ..git }),
+        (None, _) => Ok(git),
+    }
+}
+
+fn find(solver: &Solver<'_>, source: GitRef) -> Result<Repository, Failure> {
     let shared = solver.shared;
-    let path = place.directory()?.join(format!("fetched-{number}"));
-    let fetched = shared.host.fetch(url, &path, shared.cancel)?;
-    let mut file = File::open(&path).at(&path)?;
-    let digest = digest_of_file(&mut file)?;
-    let mut text = String::from("sha256:");
-    for byte in digest {
-        let _ = write!(text, "{byte:02x}");
-    }
-    if let Some(expected) = checksum
-        && expected != text
-    {
-        return Err(Error::corrupt(format!("digest mismatch {text}: {expected}"))
-            .hint(format!("{url} is not what the Dockerfile expects"))
-            .into());
-    }
-    let name = fetched.name.or_else(|| name_of(url)).unwrap_or_else(|| "__unnamed__".to_owned());
-    let size = file.metadata().at(&path)?.len();
-    let modified = fetched.modified.unwrap_or_else(|| shared.now().as_second());
-    Ok(FetchedFile { name, path: Arc::new(path), size, digest: text, modified, unpack })
+    let access = shared.request.git_access(&source);
+    let commit = told(solver, &source.shown(), || shared.host.commit(&source, &access, shared.cancel))?;
+    Ok(Repository { source, access, commit })
 }
 
-/// The last part of an address's path.
-fn name_of(url: &str) -> Option<String> {
-    let rest = url.split_once("://")?.1;
-    let path = rest.split(['?', '#']).next()?.split_once('/')?.1;
-    let name = path.rsplit('/').next()?;
-    Some(name.to_owned()).filter(|name| !name.is_empty() && name != "." && name != "..")
+/// Work that has a line of its own.
+fn told<T>(solver: &Solver<'_>, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T, Failure> {
+    let shared = solver.shared;
+    let (step, started) = (shared.number(), Instant::now());
+    shared.tell(Event::Started { step, name });
+    match work() {
+        Ok(found) => {
+            shared.tell(Event::Done { step, elapsed: started.elapsed() });
+            Ok(found)
+        }
+        Err(error) => {
+            shared.tell(Event::Failed { step, why: error.message() });
+            let step = StepFailure { name: name.to_owned(), output: Vec::new(), kept: None };
+            Err(Failure { error, place: None, step: Some(step) })
+        }
+    }
+}
+
+impl Repository {
+    /// What stands for its files in a key.
+    pub(super) fn input(&self) -> (String, String) {
+        let source = &self.source;
+        let value = format!(
+            "{} {:?} {:?} {:?} {:?}",
+            self.commit.id, source.subdir, source.keep_git_dir, source.submodules, source.mtime
+        );
+        (format!("repository {}", source.remote), value)
+    }
+
+    /// Puts its files in their place; their checkout stays beside the step until its layer is written.
+    pub(super) fn place(
+        &self,
+        doing: &Doing<'_>,
+        number: usize,
+        target: &mut Target<'_>,
+        transfer: &Transfer<'_>,
+        placing: &Placing<'_>,
+    ) -> Result<()> {
+        let shared = doing.shared;
+        let path = doing.place.directory()?.join(format!("repository-{number}"));
+        shared.host.checkout(&self.source, &self.commit, &self.access, &path, shared.cancel)?;
+        let root = Root::context(&path, None)?;
+        let directory = self.source.subdir.as_deref().unwrap_or("/");
+        let wanted = Wanted { path: directory, parents: false, exclude: transfer.exclude.as_ref() };
+        let choices = pick(&root, &wanted).map_err(|error| self.without(directory, error))?;
+        if !choices.iter().all(|choice| choice.files[0].meta.is_directory()) {
+            return Err(Error::invalid(format!(
+                "invalid subdir {directory} of {}: not a directory",
+                self.name()
+            )));
+        }
+        choices.iter().try_for_each(|choice| place(target, &root, choice, placing))
+    }
+
+    fn name(&self) -> String {
+        self.source.shown()
+    }
+
+    fn without(&self, directory: &str, error: Error) -> Error {
+        match error.kind() {
+            berth_oci::Kind::NotFound => Error::not_found(format!(
+                "{} has no directory {directory} at {}",
+                self.name(),
+                self.commit.id
+            )),
+            _ => error,
+        }
+    }
 }
 
 /// Puts what was fetched in its place: a file that only root may read, or what is in it.
-pub(super) fn place_fetched(
+pub(super) fn place_remote(
     doing: &Doing<'_>,
+    number: usize,
     target: &mut Target<'_>,
-    file: &FetchedFile,
+    remote: &Remote,
     placing: &Placing<'_>,
 ) -> Result<()> {
-    if file.unpack {
+    let here = remote.here(doing, number)?;
+    if remote.unpack {
         let temporary = doing.place.directory()?.join("archive");
-        let bytes = File::open(&*file.path).at(&*file.path)?;
+        let bytes = File::open(&*here.path).at(&*here.path)?;
         if unpack(target, bytes, placing.destination, placing.owner, &temporary)? {
             return Ok(());
         }
     }
-    let path = destination(target, file.name.as_bytes(), false, placing)?;
+    let path = destination(target, remote.name.as_bytes(), false, placing)?;
     let owner = placing.owner.unwrap_or_default();
     let made = Made {
-        kind: MadeKind::File { size: file.size, bytes: Bytes::Host(Arc::clone(&file.path)) },
+        kind: MadeKind::File { size: here.file.size, bytes: Bytes::Host(here.path) },
         mode: placing.mode.map_or(0o600, |change| change.apply(0o600, false)),
         uid: owner.uid,
         gid: owner.gid,
-        mtime: file.modified,
+        // As docker has it for servers that do not say.
+        mtime: here.file.modified.unwrap_or(0),
         xattrs: BTreeMap::new(),
     };
     target.put(path, made);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_come_from_addresses() {
-        for (url, name) in [
-            ("http://x/a/b.tar", Some("b.tar")),
-            ("http://x/a?b=c/d", Some("a")),
-            ("http://x/", None),
-            ("http://x", None),
-            ("https://x/a/..", None),
-        ] {
-            assert_eq!(name_of(url).as_deref(), name, "{url}");
-        }
-        assert!(is_git("https://x/y.git#main:sub") && is_git("git@x:y") && !is_git("http://x/git"));
-        assert!(is_url("http://x/y") && !is_url("./http://x"));
-    }
 }

@@ -3,7 +3,7 @@
 use crate::files::{Contents, Root, StatCache};
 use crate::ignore::Ignore;
 use crate::request::{BuildRequest, NamedContext};
-use berth_oci::{Error, Result};
+use berth_oci::{Error, Platform, Result};
 use berth_store::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ impl Contexts {
             .map(|path| HostTree::new(store, path, source.ignore.clone(), source.is_stable));
         let mut named = BTreeMap::new();
         for (name, context) in &request.contexts {
-            if let NamedContext::Directory(path) = context {
-                named.insert(name.clone(), HostTree::new(store, path, None, true)?);
+            if let NamedContext::Directory { path, is_stable } = context {
+                named.insert(name.clone(), HostTree::new(store, path, None, *is_stable)?);
             }
         }
         Ok(Self { main: main.transpose()?, named })
@@ -60,9 +60,10 @@ impl Contexts {
         })
     }
 
-    /// A named one, if it is a directory.
-    pub(crate) fn named(&self, name: &str) -> Option<&HostTree> {
-        self.named.get(name)
+    /// The directory that a name stands for.
+    pub(crate) fn named(&self, request: &BuildRequest, name: &str, platform: &Platform) -> Result<&HostTree> {
+        let found = request.named_context(name, platform).and_then(|(name, _)| self.named.get(name));
+        found.ok_or_else(|| Error::internal(format!("context {name} is not open")))
     }
 
     /// Remembers what was read.

@@ -2,26 +2,26 @@
 //!
 //! Invariant: the key is made of contents and attributes, never of times or of where a file came from.
 
+use super::add::{Repository, place_remote};
 use super::context::HostTree;
 use super::evidence::{FileSet, chain};
-use super::graph::{FromName, from_name};
 use super::key::{Inputs, Record};
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
 use super::step::{Doing, Made, Outcome, found, known, perform, remember};
+use super::web::Remote;
 use super::{Shared, Solver};
 use crate::copy::{ModeChange, Owner, Placing, Target, look_up_owner, place, place_document, unpack};
 use crate::dockerfile::{Copy, Expander, Files};
 use crate::failure::Failure;
 use crate::files::{Choice, Contents, MetaKind, Root, Wanted, digest_of_choices, pick};
+use crate::git_ref::redacted;
 use crate::host::Layer;
 use crate::ignore::Ignore;
 use berth_oci::{Context, Digest, Error, Result};
 use berth_store::Workplace;
 use berth_store::mount::View;
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that goes into one layer, its variables replaced.
@@ -31,8 +31,9 @@ pub(super) struct Transfer<'a> {
     pub(super) operation: &'static str,
     pub(super) sources: Vec<String>,
     pub(super) documents: Vec<(String, String)>,
-    /// Files of the host that were fetched: name, path, digest, time.
-    pub(super) fetched: Vec<FetchedFile>,
+    /// Files of the web.
+    pub(super) remotes: Vec<Remote>,
+    pub(super) repositories: Vec<Repository>,
     /// From the root of the image.
     pub(super) destination: String,
     pub(super) chown: Option<String>,
@@ -40,27 +41,18 @@ pub(super) struct Transfer<'a> {
     pub(super) link: bool,
     pub(super) parents: bool,
     pub(super) exclude: Option<Ignore>,
+    /// The same in words.
+    excluded: Vec<String>,
     /// Whether archives are unpacked.
     pub(super) unpack: bool,
     pub(super) from: From<'a>,
-}
-
-/// A file that came over a network.
-#[derive(Clone, Debug)]
-pub(super) struct FetchedFile {
-    pub(super) name: String,
-    pub(super) path: Arc<PathBuf>,
-    pub(super) size: u64,
-    pub(super) digest: String,
-    pub(super) modified: i64,
-    pub(super) unpack: bool,
 }
 
 /// Where files come from.
 pub(super) enum From<'a> {
     Host(&'a HostTree),
     Layers(Vec<Layer>),
-    /// There are no files to come from anywhere: heredocs and addresses only.
+    /// There are no files of a tree: heredocs and addresses only.
     Nowhere,
 }
 
@@ -80,18 +72,9 @@ pub(super) fn copy(
     let from = match copy.from.as_deref() {
         _ if copy.files.sources.is_empty() => From::Nowhere,
         None => From::Host(shared.contexts.main()?),
-        Some(name) => match (
-            layers_from(solver, snapshot, turn, name)?,
-            from_name(shared.file, shared.request, name, turn.stage),
-        ) {
-            (Some(layers), _) => From::Layers(layers),
-            (None, FromName::Context(name)) => From::Host(
-                shared
-                    .contexts
-                    .named(name)
-                    .ok_or_else(|| Error::internal(format!("context {name} is not open")))?,
-            ),
-            (None, _) => return Err(Error::internal("a stage has no layers").into()),
+        Some(name) => match layers_from(solver, snapshot, turn, name)? {
+            Some(layers) => From::Layers(layers),
+            None => From::Host(shared.contexts.named(shared.request, name, &snapshot.platform)?),
         },
     };
     let transfer =
@@ -133,7 +116,7 @@ pub(super) fn read<'a>(
         }
     }
     for source in &sources {
-        let _ = write!(said, " {source}");
+        let _ = write!(said, " {}", redacted(source));
     }
     for (name, _) in &documents {
         let _ = write!(said, " <<{name}");
@@ -144,7 +127,8 @@ pub(super) fn read<'a>(
         operation,
         sources,
         documents,
-        fetched: Vec::new(),
+        remotes: Vec::new(),
+        repositories: Vec::new(),
         destination: snapshot.absolute(&destination),
         chown,
         // BuildKit, too, has no link of files whose mode it changes.
@@ -152,6 +136,7 @@ pub(super) fn read<'a>(
         chmod,
         parents: false,
         exclude: if exclude.is_empty() { None } else { Some(Ignore::of_patterns(&exclude)?) },
+        excluded: exclude,
         unpack: false,
         from,
     })
@@ -247,8 +232,13 @@ impl Transfer<'_> {
         for (name, text) in &self.documents {
             inputs.add(format!("document {name}"), text.as_str());
         }
-        for file in &self.fetched {
-            inputs.add(format!("fetched {}", file.name), file.digest.as_str());
+        let elsewhere = self.remotes.iter().map(Remote::input);
+        for (name, value) in elsewhere.chain(self.repositories.iter().map(Repository::input)) {
+            inputs.add(name, value);
+        }
+        if !self.repositories.is_empty() {
+            // What is chosen of other trees is seen in the digest of their contents.
+            inputs.add_all("exclude", &self.excluded);
         }
         for source in &self.sources {
             inputs.add("source", source.as_str());
@@ -312,8 +302,11 @@ impl Transfer<'_> {
         for (name, text) in &self.documents {
             place_document(&mut target, name, text.as_bytes(), &placing)?;
         }
-        for file in &self.fetched {
-            super::add::place_fetched(doing, &mut target, file, &placing)?;
+        for (number, remote) in self.remotes.iter().enumerate() {
+            place_remote(doing, number, &mut target, remote, &placing)?;
+        }
+        for (number, repository) in self.repositories.iter().enumerate() {
+            repository.place(doing, number, &mut target, self, &placing)?;
         }
         let (descriptor, diff_id) = shared
             .store

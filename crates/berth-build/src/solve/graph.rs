@@ -5,7 +5,7 @@
 use crate::dockerfile::{Command, Dockerfile, Globals, Origin, origin};
 use crate::failure::Failure;
 use crate::request::BuildRequest;
-use berth_oci::Error;
+use berth_oci::{Error, Platform};
 use std::collections::BTreeSet;
 
 /// See the module.
@@ -28,7 +28,12 @@ pub(crate) enum FromName<'a> {
 }
 
 impl Graph {
-    pub(crate) fn new(file: &Dockerfile, globals: &Globals, request: &BuildRequest) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        file: &Dockerfile,
+        globals: &Globals,
+        request: &BuildRequest,
+        platform: &Platform,
+    ) -> Result<Self, Failure> {
         let target = match request.target.as_deref() {
             None | Some("") => file.stages.len() - 1,
             Some(name) => target(file, name)?,
@@ -48,17 +53,12 @@ impl Graph {
                 },
             });
         }
-        graph.visit(file, request, target, &mut Vec::new())?;
+        graph.visit(&Named { file, request, platform }, target, &mut Vec::new())?;
         Ok(graph)
     }
 
-    fn visit(
-        &mut self,
-        file: &Dockerfile,
-        request: &BuildRequest,
-        index: usize,
-        path: &mut Vec<usize>,
-    ) -> Result<(), Failure> {
+    fn visit(&mut self, named: &Named<'_>, index: usize, path: &mut Vec<usize>) -> Result<(), Failure> {
+        let file = named.file;
         if path.contains(&index) {
             let name = |at: &usize| file.stages[*at].name.clone().unwrap_or_else(|| format!("stage-{at}"));
             let error = Error::invalid(format!("circular dependency detected on stage: {}", name(&index)));
@@ -68,10 +68,13 @@ impl Graph {
             return Ok(());
         }
         path.push(index);
-        let base =
-            self.origins[index].stage.filter(|_| !request.contexts.contains_key(&self.origins[index].base));
-        for needed in base.into_iter().chain(named_stages(file, request, index)) {
-            self.visit(file, request, needed, path)?;
+        let origin = &self.origins[index];
+        let own = Named { platform: origin.platform.as_ref().unwrap_or(named.platform), ..*named };
+        let base = origin.stage.filter(|_| own.context(&origin.base).is_none());
+        let needed: Vec<usize> = base.into_iter().chain(own.stages(index)).collect();
+        // Each stage says itself for what it is.
+        for index in needed {
+            self.visit(named, index, path)?;
         }
         path.pop();
         self.needed.insert(index);
@@ -88,42 +91,52 @@ fn target(file: &Dockerfile, name: &str) -> Result<usize, Failure> {
     })
 }
 
-/// The stages that the instructions of one name.
-fn named_stages(file: &Dockerfile, request: &BuildRequest, index: usize) -> Vec<usize> {
-    let mut names = Vec::new();
-    for instruction in &file.stages[index].instructions {
-        match &instruction.command {
-            Command::Copy(copy) => {
-                names.extend(copy.from.as_deref().map(|name| from_name(file, request, name, index)));
-            }
-            Command::Run(run) => {
-                let from = run.mounts.iter().filter_map(|mount| mount.from.as_deref());
-                names.extend(from.map(|name| from_name(file, request, name, index)));
-            }
-            _ => {}
-        }
-    }
-    names
-        .into_iter()
-        .filter_map(|name| if let FromName::Stage(stage) = name { Some(stage) } else { None })
-        .collect()
+/// What names are looked up in: a stage's platform decides between contexts of one name.
+#[derive(Clone, Copy)]
+pub(crate) struct Named<'a> {
+    pub(crate) file: &'a Dockerfile,
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) platform: &'a Platform,
 }
 
-/// What `--from=name` means in a stage.
-pub(crate) fn from_name<'n>(
-    file: &Dockerfile,
-    request: &BuildRequest,
-    name: &'n str,
-    stage: usize,
-) -> FromName<'n> {
-    if request.contexts.contains_key(name) {
-        return FromName::Context(name);
+impl<'a> Named<'a> {
+    fn context(&self, name: &str) -> Option<&'a str> {
+        self.request.named_context(name, self.platform).map(|(name, _)| name)
     }
-    if let Some(index) = file.stage_named(name) {
-        return FromName::Stage(index);
+
+    /// The stages that the instructions of one name.
+    fn stages(&self, index: usize) -> Vec<usize> {
+        let mut names = Vec::new();
+        for instruction in &self.file.stages[index].instructions {
+            match &instruction.command {
+                Command::Copy(copy) => names.extend(copy.from.as_deref().map(|name| self.from(name, index))),
+                Command::Run(run) => {
+                    let from = run.mounts.iter().filter_map(|mount| mount.from.as_deref());
+                    names.extend(from.map(|name| self.from(name, index)));
+                }
+                _ => {}
+            }
+        }
+        names
+            .into_iter()
+            .filter_map(|name| if let FromName::Stage(stage) = name { Some(stage) } else { None })
+            .collect()
     }
-    match name.parse::<usize>() {
-        Ok(index) if index < file.stages.len() && index != stage => FromName::Stage(index),
-        _ => FromName::Image(name),
+
+    /// What `--from=name` means in a stage.
+    pub(crate) fn from<'n>(&self, name: &'n str, stage: usize) -> FromName<'n>
+    where
+        'a: 'n,
+    {
+        if let Some(name) = self.context(name) {
+            return FromName::Context(name);
+        }
+        if let Some(index) = self.file.stage_named(name) {
+            return FromName::Stage(index);
+        }
+        match name.parse::<usize>() {
+            Ok(index) if index < self.file.stages.len() && index != stage => FromName::Stage(index),
+            _ => FromName::Image(name),
+        }
     }
 }

@@ -22,6 +22,7 @@ mod snapshot;
 mod stage;
 mod step;
 mod stubs;
+mod web;
 mod workdir;
 
 pub use failed::{FailedStep, KeptMount, KeptSource};
@@ -222,7 +223,7 @@ impl<'a> Solver<'a> {
         for global in &shared.file.global_args {
             global.args.iter().for_each(|arg| shared.use_arg(&arg.name));
         }
-        let graph = Graph::new(shared.file, &globals, shared.request)?;
+        let graph = Graph::new(shared.file, &globals, shared.request, platform)?;
         let stages = shared.file.stages.iter().map(|_| Cell::default()).collect();
         Ok(Self { shared, inputs, globals, graph, stages })
     }

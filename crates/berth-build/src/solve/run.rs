@@ -50,14 +50,6 @@ pub(super) fn run(
             Error::unsupported(format!("RUN --device={}: builds have no devices", device.name)).into()
         );
     }
-    if !shared.host.can_run(&snapshot.platform) {
-        return Err(Error::unsupported(format!(
-            "programs for {} do not run on this machine",
-            snapshot.platform
-        ))
-        .hint("install an emulator: apt-get install qemu-user-static binfmt-support")
-        .into());
-    }
     let mounts = Mounts::prepare(solver, snapshot, turn, run)?;
     let args = snapshot.scope.args();
     let mut inputs = Inputs::new("RUN");
@@ -146,6 +138,7 @@ struct Sandbox<'a> {
 impl Sandbox<'_> {
     fn run(&self, doing: &Doing<'_>) -> Result<Vec<Layer>> {
         let shared = self.solver.shared;
+        shared.host.check_platform(&self.snapshot.platform)?;
         let ids = self.snapshot.diff_ids();
         let directory = doing.place.directory()?;
         let rootfs = doing.place.rootfs(&ids)?;

@@ -18,7 +18,7 @@ use crate::dockerfile::{Expander, Mount, MountKind, Run, Sharing};
 use crate::failure::Failure;
 use crate::files::{Choice, Root, Wanted, digest_of_choices, pick};
 use crate::host::{Layer, StepMount, StepMountSource};
-use berth_oci::{AtPath, Digest, Error, Result};
+use berth_oci::{AtPath, Digest, Error, Platform, Result};
 use berth_store::Workplace;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
@@ -33,6 +33,8 @@ pub(super) struct Mounts(Vec<One>);
 struct One {
     mount: Mount,
     target: String,
+    /// Of the stage.
+    platform: Platform,
     source: Source,
 }
 
@@ -84,7 +86,7 @@ impl Mounts {
             let mount = flag.resolve(&mut expander).map_err(Error::from)?;
             let target = target(&mount, snapshot, number);
             let source = source(solver, snapshot, turn, &mount)?;
-            all.push(One { mount, target, source });
+            all.push(One { mount, target, platform: snapshot.platform.clone(), source });
         }
         Ok(Self(all))
     }
@@ -205,8 +207,7 @@ fn source(
             match layers_from(solver, snapshot, turn, from)? {
                 Some(layers) => Ok(Source::Layers(layers)),
                 None => {
-                    let tree = shared.contexts.named(from);
-                    let tree = tree.ok_or_else(|| Error::internal(format!("context {from} is not open")))?;
+                    let tree = shared.contexts.named(shared.request, from, &snapshot.platform)?;
                     Ok(from_tree(tree, mount, Some(from))?)
                 }
             }
@@ -255,10 +256,9 @@ impl One {
         let diff_id = match &self.source {
             Source::Context { choices, name, .. } => {
                 let tree = match name {
-                    Some(name) => shared.contexts.named(name),
-                    None => Some(shared.contexts.main()?),
+                    Some(name) => shared.contexts.named(shared.request, name, &self.platform)?,
+                    None => shared.contexts.main()?,
                 };
-                let tree = tree.ok_or_else(|| Error::internal("a context is not open"))?;
                 write(&tree.root, choices)?
             }
             Source::Layers(layers) => {

@@ -1,6 +1,6 @@
 //! A stage: its base, what the base asks of its children, then its instructions one after the other.
 
-use super::graph::{FromName, from_name};
+use super::graph::{FromName, Named};
 use super::snapshot::{Link, Snapshot};
 use super::step::StepName;
 use super::{Solver, config, copy, name, run, workdir};
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::history::{StepOutcome, StepReport};
 use crate::host::BaseImage;
 use crate::request::NamedContext;
-use berth_oci::{Context, Error, Kind, Platform, Reference, Result};
+use berth_oci::{Context, Digest, Error, Kind, Platform, Reference, Result};
 use std::time::Instant;
 
 /// An instruction on its turn.
@@ -86,12 +86,18 @@ fn is_fresh(solver: &Solver<'_>, stage: usize) -> bool {
 fn base(solver: &Solver<'_>, index: usize, counted: usize) -> Result<(Snapshot, Vec<Instruction>), Failure> {
     let origin = &solver.graph.origins[index];
     let platform = origin.platform.clone().unwrap_or_else(|| solver.inputs.target_platform.clone());
-    let mut snapshot = match (solver.shared.request.contexts.get(&origin.base), origin.stage) {
-        (Some(NamedContext::Image(reference)), _) => image(solver, index, reference, &platform, counted)?,
-        (Some(NamedContext::Directory(path)), _) => {
-            return Err(Error::unsupported(format!("`{}` is a directory, not an image", path.display()))
-                .hint("FROM takes an image: docker-image://NAME; a directory is for COPY --from")
-                .into());
+    let named = solver.shared.request.named_context(&origin.base, &platform);
+    let mut snapshot = match (named, origin.stage) {
+        (Some((_, NamedContext::Image(reference))), _) => {
+            image(solver, index, &Wanted::Name(reference), &platform, counted)?
+        }
+        (Some((name, NamedContext::Stored(digest))), _) => {
+            image(solver, index, &Wanted::Stored { name, digest }, &platform, counted)?
+        }
+        // A directory as a base: what is in it, and nothing else.
+        (Some((name, NamedContext::Directory { .. })), _) => {
+            let copy = parse_trigger(&format!("COPY --from={name} / /"))?;
+            return Ok((Snapshot::scratch(&platform), vec![copy]));
         }
         (None, Some(stage)) => solver.stage(stage)?.child(),
         (None, None) if origin.base == "scratch" => Snapshot::scratch(&platform),
@@ -99,7 +105,7 @@ fn base(solver: &Solver<'_>, index: usize, counted: usize) -> Result<(Snapshot, 
             let reference: Reference = origin.base.parse().map_err(|error: Error| {
                 Error::invalid(format!("failed to parse stage name \"{}\": {error}", origin.base))
             })?;
-            image(solver, index, &reference.or_latest(), &platform, counted)?
+            image(solver, index, &Wanted::Name(&reference.or_latest()), &platform, counted)?
         }
     };
     let texts = snapshot.image.config.on_build.take().unwrap_or_default();
@@ -107,17 +113,44 @@ fn base(solver: &Solver<'_>, index: usize, counted: usize) -> Result<(Snapshot, 
     Ok((snapshot, triggers?))
 }
 
+/// An image that is wanted.
+pub(super) enum Wanted<'a> {
+    /// By its name.
+    Name(&'a Reference),
+    /// It is here; the name is what the build calls it.
+    Stored { name: &'a str, digest: &'a Digest },
+}
+
+impl Wanted<'_> {
+    /// What people call it.
+    fn familiar(&self) -> String {
+        match self {
+            Self::Name(reference) => reference.familiar(),
+            Self::Stored { name, .. } => (*name).to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(reference) => reference.fmt(f),
+            Self::Stored { name, .. } => f.write_str(name),
+        }
+    }
+}
+
 fn image(
     solver: &Solver<'_>,
     index: usize,
-    reference: &Reference,
+    wanted: &Wanted<'_>,
     platform: &Platform,
     counted: usize,
 ) -> Result<Snapshot, Failure> {
-    let base = fetch(solver, reference, platform, None)?;
+    let base = fetch(solver, wanted, platform, None)?;
     let shared = solver.shared;
     let step = shared.number();
-    let name = format!("{} FROM {reference}@{}", name::prefix(solver, index, 1, 1 + counted), base.digest);
+    let name = format!("{} FROM {wanted}@{}", name::prefix(solver, index, 1, 1 + counted), base.digest);
     shared.tell(Event::Started { step, name: &name });
     shared.tell(Event::Cached { step });
     let digest = base.digest.clone();
@@ -127,7 +160,7 @@ fn image(
         number: 1,
         raw: shared.file.stages[index].text.clone(),
         chain: snapshot.chain(),
-        image: Some(reference.familiar()),
+        image: Some(wanted.familiar()),
         digest: Some(digest.clone()),
     };
     shared.recording.step(StepReport {
@@ -154,16 +187,20 @@ fn image(
 /// An image by name, told as a step of its own.
 pub(super) fn fetch(
     solver: &Solver<'_>,
-    reference: &Reference,
+    wanted: &Wanted<'_>,
     platform: &Platform,
     written: Option<&str>,
 ) -> Result<BaseImage, Failure> {
     let shared = solver.shared;
     let started = Instant::now();
     let step = shared.number();
-    let name = format!("[internal] load metadata for {reference}");
+    let name = format!("[internal] load metadata for {wanted}");
     shared.tell(Event::Started { step, name: &name });
-    match shared.host.image(reference, platform, shared.request.pull) {
+    let found = match wanted {
+        Wanted::Name(reference) => shared.host.image(reference, platform, shared.request.pull),
+        Wanted::Stored { digest, .. } => shared.host.stored(digest, platform),
+    };
+    match found {
         Ok(base) => {
             shared.tell(Event::Done { step, elapsed: started.elapsed() });
             Ok(base)
@@ -181,9 +218,7 @@ pub(super) fn fetch(
                 .unwrap_or_default();
             let hint = error.hint_text().map(str::to_owned);
             let told = Err::<(), _>(error)
-                .context(|| {
-                    format!("{}: failed to resolve source metadata for {reference}", reference.familiar())
-                })
+                .context(|| format!("{}: failed to resolve source metadata for {wanted}", wanted.familiar()))
                 .expect_err("it was an error before");
             let mut told = Error::new(told.kind(), format!("{told}{guess}"));
             if let Some(hint) = hint {
@@ -203,23 +238,28 @@ pub(super) fn layers_from(
     from: &str,
 ) -> Result<Option<Vec<crate::host::Layer>>, Failure> {
     let shared = solver.shared;
-    match from_name(shared.file, shared.request, from, turn.stage) {
+    let named = Named { file: shared.file, request: shared.request, platform: &snapshot.platform };
+    match named.from(from, turn.stage) {
         FromName::Stage(index) if index == turn.stage => {
             Err(Error::invalid(format!("circular dependency detected on stage: {from}")).into())
         }
         FromName::Stage(index) => Ok(Some(solver.stage(index)?.layers.clone())),
         FromName::Context(name) => match &shared.request.contexts[name] {
             NamedContext::Image(reference) => {
-                Ok(Some(fetch(solver, reference, &snapshot.platform, None)?.layers))
+                Ok(Some(fetch(solver, &Wanted::Name(reference), &snapshot.platform, None)?.layers))
             }
-            NamedContext::Directory(_) => Ok(None),
+            NamedContext::Stored(digest) => {
+                Ok(Some(fetch(solver, &Wanted::Stored { name, digest }, &snapshot.platform, None)?.layers))
+            }
+            NamedContext::Directory { .. } => Ok(None),
         },
         FromName::Image("scratch") => Ok(Some(Vec::new())),
         FromName::Image(name) => {
             let reference: Reference = name
                 .parse()
                 .map_err(|error: Error| Error::invalid(format!("invalid from flag value {name}: {error}")))?;
-            Ok(Some(fetch(solver, &reference.or_latest(), &snapshot.platform, Some(name))?.layers))
+            let wanted = reference.or_latest();
+            Ok(Some(fetch(solver, &Wanted::Name(&wanted), &snapshot.platform, Some(name))?.layers))
         }
     }
 }

@@ -35,14 +35,22 @@ pub(crate) fn follow(
     }
     Err(Failure::fatal(
         Error::invalid(format!("{} redirects more than {LIMIT} times", first.shown()))
-            .hint("the registry, or a proxy before it, is set up wrongly"),
+            .hint("the server, or a proxy before it, is set up wrongly"),
     ))
 }
 
 fn is_harmless(name: &str) -> bool {
-    ["accept", "range", "content-type", "content-length", "content-range"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
+    [
+        "accept",
+        "range",
+        "content-type",
+        "content-length",
+        "content-range",
+        "if-none-match",
+        "if-modified-since",
+    ]
+    .iter()
+    .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Where the answer sends us, if we go there.
@@ -64,7 +72,7 @@ fn target(response: &Response, request: &Request<'_>) -> Result<Option<Url>, Fai
     if request.url.origin().scheme == Scheme::Https && next.origin().scheme == Scheme::Http {
         return Err(Failure::fatal(
             Error::invalid(format!("{from} redirects from TLS to plain HTTP ({})", next.shown()))
-                .hint("the registry, or a proxy before it, is set up wrongly"),
+                .hint("the server, or a proxy before it, is set up wrongly"),
         ));
     }
     debug_assert!(request.method != Method::Post || keeps_method);

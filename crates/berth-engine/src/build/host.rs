@@ -1,10 +1,12 @@
 //! What a build asks of this machine: images and running steps.
 
+use super::remote::WEB_FILE_LIMIT;
 use super::step;
 use crate::Engine;
 use crate::spec::{ExtraHost, Ulimit};
-use berth_build::{BaseImage, Cancel, Fetched, Host, Layer, Step, StepExit};
-use berth_oci::{Error, Kind, Platform, Platforms, Reference, Result, Silent};
+use berth_build::git_ref::GitRef;
+use berth_build::{BaseImage, Cancel, GitAccess, GitCommit, Host, Layer, Step, StepExit, WebFile};
+use berth_oci::{Digest, Kind, Platform, Platforms, Reference, Result, Silent};
 use std::path::Path;
 
 /// Limits of every step.
@@ -29,33 +31,57 @@ pub(super) struct EngineHost<'a> {
 impl Host for EngineHost<'_> {
     fn image(&self, reference: &Reference, platform: &Platform, ask: bool) -> Result<BaseImage> {
         if !ask {
-            match self.local(reference, platform) {
+            match self.local(&reference.to_string(), platform) {
                 Err(error) if error.kind() == Kind::NotFound => {}
                 answer => return answer,
             }
         }
         self.engine.pull(reference, &Platforms::One(platform.clone()), &Silent)?;
-        self.local(reference, platform)
+        self.local(&reference.to_string(), platform)
+    }
+
+    fn stored(&self, digest: &Digest, platform: &Platform) -> Result<BaseImage> {
+        self.local(digest.as_str(), platform)
     }
 
     fn run(&self, step: &Step<'_>, output: &mut dyn FnMut(&[u8])) -> Result<StepExit> {
         step::run(self.engine, self.limits, step, output)
     }
 
-    fn can_run(&self, platform: &Platform) -> bool {
-        Platform::host().rank(platform).is_some() || step::has_emulator(platform)
+    fn check_platform(&self, platform: &Platform) -> Result<()> {
+        crate::emulator::check(platform)
     }
 
-    fn fetch(&self, url: &str, _destination: &Path, _cancel: &Cancel) -> Result<Fetched> {
-        Err(Error::unsupported(format!("ADD {url}: nothing is fetched from the web yet"))
-            .hint("download it beside the Dockerfile and COPY it"))
+    fn fetch(
+        &self,
+        url: &str,
+        known: Option<&WebFile>,
+        destination: &Path,
+        cancel: &Cancel,
+    ) -> Result<Option<WebFile>> {
+        self.engine.fetch_file(url, known, destination, WEB_FILE_LIMIT, cancel)
+    }
+
+    fn commit(&self, source: &GitRef, access: &GitAccess, cancel: &Cancel) -> Result<GitCommit> {
+        self.engine.git_commit(source, access, cancel)
+    }
+
+    fn checkout(
+        &self,
+        source: &GitRef,
+        commit: &GitCommit,
+        access: &GitAccess,
+        destination: &Path,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.engine.git_checkout(source, commit, access, destination, cancel)
     }
 }
 
 impl EngineHost<'_> {
-    fn local(&self, reference: &Reference, platform: &Platform) -> Result<BaseImage> {
+    fn local(&self, name: &str, platform: &Platform) -> Result<BaseImage> {
         let store = self.engine.store()?;
-        let record = store.resolve(&reference.to_string())?;
+        let record = store.resolve(name)?;
         let found = store.platform_image(&record.target, Some(platform))?;
         let descriptors = found.manifest.image().map(|image| image.layers.clone()).unwrap_or_default();
         let layers = descriptors.into_iter().zip(found.diff_ids);

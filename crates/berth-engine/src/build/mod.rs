@@ -3,13 +3,16 @@
 //! Here: the verb, and what the builder asks of this machine. Not here: the language, keys, layers; those are
 //! `berth-build`'s. Invariant: an image gets its name when all of it is there.
 
+mod git;
 mod host;
 mod output;
 mod output_files;
+mod remote;
 mod step;
 
 pub use host::StepLimits;
 pub use output::BuildOutput;
+pub use remote::WEB_FILE_LIMIT;
 
 use crate::Engine;
 use berth_build::history::{BuildReport, Recording};

@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::runtime_spec::{Surroundings, bug, runtime_spec};
 use crate::spec::{ContainerSpec, NetworkMode};
 use berth_build::{Step, StepExit, StepMount, StepMountSource, StepNetwork};
-use berth_oci::{AtPath, Error, Platform, Result};
+use berth_oci::{AtPath, Error, Result};
 use berth_runtime::{Bundle, Connection, Event, Life, Log, RootfsMount, Seccomp, Stdin, Streams};
 use jiff::Timestamp;
 use oci_spec::runtime as oci;
@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs it to its end.
@@ -181,16 +181,4 @@ fn oci_mount(mount: &StepMount) -> Result<oci::Mount> {
         .options(options)
         .build()
         .map_err(bug)
-}
-
-/// Whether the kernel knows an emulator for programs of that platform.
-pub(super) fn has_emulator(platform: &Platform) -> bool {
-    let name = match (platform.architecture.as_str(), platform.variant.as_deref()) {
-        ("arm64", _) => "aarch64",
-        ("amd64", _) => "x86_64",
-        ("386", _) => "i386",
-        (other, _) => other,
-    };
-    let registered = Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}"));
-    fs::read_to_string(registered).is_ok_and(|text| text.starts_with("enabled"))
 }

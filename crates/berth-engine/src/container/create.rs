@@ -10,7 +10,7 @@ use crate::network::check_addresses;
 use crate::process::Process;
 use crate::random;
 use crate::spec::{Bind, ContainerName, ContainerSpec, Mount, NetworkMode};
-use berth_oci::{AtPath, Digest, Error, Kind, Result};
+use berth_oci::{AtPath, Digest, Error, Kind, Platform, Result};
 use berth_runtime::net::DEFAULT;
 use berth_store::NewContainer;
 use std::fs;
@@ -54,7 +54,8 @@ impl Engine {
         let mounts = self.settle_mounts(&spec, &chosen.config.config)?;
         let id = random::id()?;
         let hostname = self.hostname(&spec, &id)?;
-        let warnings = warnings(&spec)?;
+        let mut warnings = warnings(&spec)?;
+        warnings.extend(foreign(&spec, &chosen.config.platform()));
         let document = Document { spec, process, hostname, mounts, layers: chosen.diff_ids };
         let digests = (&image.target, chosen.manifest.digest());
         let mut made = Vec::new();
@@ -231,6 +232,19 @@ fn warnings(spec: &ContainerSpec) -> Result<Vec<String>> {
         );
     }
     Ok(warnings)
+}
+
+/// Docker's warning of an image for another machine that nobody asked for.
+fn foreign(spec: &ContainerSpec, platform: &Platform) -> Option<String> {
+    let is_named = !platform.architecture.is_empty();
+    let is_surprise = is_named && spec.platform.is_none() && !crate::emulator::is_native(platform);
+    is_surprise.then(|| {
+        format!(
+            "The requested image's platform ({platform}) does not match the detected host platform ({}) \
+             and no specific platform was requested",
+            Platform::host()
+        )
+    })
 }
 
 fn prepare_sources(spec: &ContainerSpec) -> Result<()> {

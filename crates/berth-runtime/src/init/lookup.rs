@@ -93,7 +93,7 @@ fn peculiarity(path: &Path, head: &[u8], exists: impl Fn(&str) -> bool) -> Optio
         || (native == "arm64" && machine == "arm");
     if !runs_here {
         return Some(format!(
-            "`{name}` is a program for {machine}, this machine is {native}: choose an image with `--platform linux/{native}`"
+            "`{name}` is a program for {machine}, this machine is {native}: choose an image with `--platform linux/{native}`, or install an emulator (qemu-user-static, binfmt-support)"
         ));
     }
     let loader = elf_loader(head).filter(|loader| !exists(loader))?;

@@ -19,6 +19,7 @@ mod readme;
 mod registries;
 mod resume;
 mod sharing;
+mod sources;
 mod storm;
 mod support;
 mod volumes;

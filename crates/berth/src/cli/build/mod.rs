@@ -24,12 +24,14 @@ use super::Context;
 use crate::exit::{ClientSide, Exit, Failure, Outcome};
 use crate::settings::{Persona, ProgressMode};
 use crate::terminal;
+use berth_build::git_ref::redacted;
 use berth_build::{BuildRequest, Cancel, Entitlements, NetworkChoice, NoCache};
 use berth_engine::spec::{ExtraHost, Ulimit, parse_label, parse_ram};
 use berth_engine::{BuildOptions, BuildResult, StepLimits};
 use berth_oci::{AtPath, Error, Platform, Reference};
 use berth_sys::signalfd::SignalFd;
 use call::Call;
+use context::{Finder, Held};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub(crate) struct Args {
     /// Set build-time variables
     #[arg(long, value_name = "list")]
     build_arg: Vec<String>,
-    /// Additional build contexts (name=path)
+    /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "list")]
     build_context: Vec<String>,
     /// Set method for evaluating build ("check", "outline", "targets")
@@ -142,7 +144,7 @@ pub(crate) struct Args {
     /// Always remove intermediate containers: there are none
     #[arg(long, hide = true)]
     force_rm: bool,
-    /// A directory, or - for a Dockerfile or an archive from standard input
+    /// A directory, an archive or a repository on the web, or - for a Dockerfile or an archive from standard input
     #[arg(value_name = "PATH | URL | -", required = true)]
     context: String,
 }
@@ -153,8 +155,20 @@ impl Args {
         // Before any thread is there, so that all of them have these signals blocked.
         let signals = SignalFd::take(&[2, 15]).map_err(Error::from)?;
         let cancel = Cancel::new()?;
+        let mut held = Held::default();
+        let outcome = thread::scope(|scope| {
+            let watcher = watch(scope, &signals, &cancel);
+            let outcome = self.build(context, &cancel, &mut held);
+            watcher.end();
+            outcome
+        });
+        // The first thing that went wrong is the one to be told.
+        outcome.and_then(|exit| Ok(held.release(context.engine()?).map(|()| exit)?))
+    }
+
+    fn build(&self, context: &Context, cancel: &Cancel, held: &mut Held) -> Outcome {
         let engine = context.engine()?;
-        let prepared = self.prepare(context)?;
+        let prepared = self.prepare(context, cancel, held)?;
         let request = &prepared.options.request;
         let call = if self.check { Call::CHECK } else { self.call };
         if !call.is_build() {
@@ -174,12 +188,7 @@ impl Args {
         if let Some(error) = report.violation().or(mistake) {
             return Err(call::violated(error));
         }
-        let outcome = thread::scope(|scope| {
-            let watcher = watch(scope, &signals, &cancel);
-            let outcome = engine.build(&prepared.options, &view, &cancel);
-            watcher.end();
-            outcome
-        })?;
+        let outcome = engine.build(&prepared.options, &view, cancel)?;
         if !self.quiet && !warnings.is_empty() {
             let program = if context.settings.persona == Persona::Docker { "docker" } else { "berth" };
             terminal::complain(format!("\n{}", report.summary(terminal::is_debug(), program).trim_end()));
@@ -236,14 +245,28 @@ impl Args {
         Ok(Exit::SUCCESS)
     }
 
-    fn prepare(&self, context: &Context) -> Result<Prepared, Failure> {
+    fn prepare(&self, context: &Context, cancel: &Cancel, held: &mut Held) -> Result<Prepared, Failure> {
         let engine = context.engine()?;
         if self.shell_on_fail && (self.context == "-" || self.file.as_deref() == Some(Path::new("-"))) {
             return Err(Failure::client(Error::invalid(
                 "--shell-on-fail needs standard input for the shell",
             )));
         }
-        let found = context::find(&self.context, self.file.as_deref(), engine).client()?;
+        let args = build_args(&self.build_arg);
+        let (secrets, agents) = (secret::read(&self.secret).client()?, secret::agents(&self.ssh).client()?);
+        let platforms = self.platforms(context).client()?;
+        let finder = Finder {
+            engine,
+            cancel,
+            secrets: &secrets,
+            agents: &agents,
+            platforms: &platforms,
+            keep_git_dir: args
+                .get("BUILDKIT_CONTEXT_KEEP_GIT_DIR")
+                .is_some_and(|value| value == "1" || value == "true"),
+        };
+        let found = finder.find(&self.context, self.file.as_deref(), held).client()?;
+        let contexts = context::named(&self.build_context, &finder, held).client()?;
         let names: Vec<Reference> = self.tag.iter().cloned().map(Reference::or_latest).collect();
         if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
             return Err(Failure::client(Error::invalid(format!(
@@ -260,23 +283,22 @@ impl Args {
             let key = key.strip_prefix("manifest:").or(key.strip_prefix("index:")).unwrap_or(key);
             annotations.insert(key.to_owned(), value.to_owned());
         }
-        let args = build_args(&self.build_arg);
         let epoch = epoch(&args).client()?;
         let request = BuildRequest {
             project: found.project(&self.context),
-            context_name: self.context.clone(),
+            context_name: redacted(&self.context),
             dockerfile_name: found.dockerfile_name,
             dockerfile: found.dockerfile,
             context: found.source,
-            contexts: context::named(&self.build_context).client()?,
+            contexts,
             target: self.target.clone(),
             labels: labels(&self.label).client()?,
-            platforms: self.platforms(context).client()?,
+            platforms,
             no_cache: NoCache { all: self.no_cache, stages: list(&self.no_cache_filter) },
             pull: self.pull,
             network: network(&self.network).client()?,
-            secrets: secret::read(&self.secret).client()?,
-            agents: secret::agents(&self.ssh).client()?,
+            secrets,
+            agents,
             entitlements: entitlements(&list(&self.allow), &self.network).client()?,
             epoch,
             explain: self.explain,
@@ -297,7 +319,7 @@ impl Args {
             outputs: outputs.engine.clone(),
             limits,
         };
-        Ok(Prepared { options, outputs, ignore: found.ignore_name, _held: found.held })
+        Ok(Prepared { options, outputs, ignore: found.ignore_name })
     }
 
     fn platforms(&self, context: &Context) -> Result<Vec<Platform>, Error> {
@@ -321,7 +343,6 @@ struct Prepared {
     options: BuildOptions,
     outputs: output::Outputs,
     ignore: Option<String>,
-    _held: context::Held,
 }
 
 /// Values that may be given several at once, with commas.
