@@ -18,7 +18,7 @@ pub(super) const EXTENDED: u64 = 64;
 const MAGIC: u32 = 0xe0f5_e1e2;
 const DEVICE_SLOT: u64 = 128;
 const COMPAT_CHECKSUM_AND_MTIME: u32 = 0x1 | 0x2;
-const INCOMPAT_CHUNKS_AND_DEVICES: u32 = 0x4 | 0x8;
+const INCOMPAT_DEVICE_TABLE: u32 = 0x8;
 
 /// How an inode finds its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,6 @@ const INCOMPAT_CHUNKS_AND_DEVICES: u32 = 0x4 | 0x8;
 pub(super) enum DataLayout {
     Plain = 0,
     Inline = 2,
-    Chunks = 4,
 }
 
 /// What the superblock tells.
@@ -39,6 +38,8 @@ pub(super) struct Superblock<'a> {
     pub(super) uuid: [u8; 16],
     pub(super) device_tag: &'a [u8],
     pub(super) device_blocks: u32,
+    /// Where the device lies in the addresses of blocks.
+    pub(super) device_start: u32,
 }
 
 impl Superblock<'_> {
@@ -56,12 +57,13 @@ impl Superblock<'_> {
         put(block, 36, &self.blocks.to_le_bytes());
         put(block, 44, &self.xattr_block.to_le_bytes());
         put(block, 48, &self.uuid);
-        put(block, 80, &INCOMPAT_CHUNKS_AND_DEVICES.to_le_bytes());
+        put(block, 80, &INCOMPAT_DEVICE_TABLE.to_le_bytes());
         put(block, 86, &1u16.to_le_bytes());
         put(block, 88, &((SUPERBLOCK_AT / DEVICE_SLOT + 1) as u16).to_le_bytes());
         let slot = &mut block[DEVICE_SLOT as usize..];
         put(slot, 0, &self.device_tag[..self.device_tag.len().min(64)]);
         put(slot, 64, &self.device_blocks.to_le_bytes());
+        put(slot, 68, &self.device_start.to_le_bytes());
         let checksum = crc32c(block);
         put(block, 4, &checksum.to_le_bytes());
         head
@@ -75,7 +77,7 @@ pub(super) struct Inode {
     pub(super) xattr_count: u16,
     pub(super) size: u64,
     pub(super) links: u32,
-    /// Block address, device number or chunk format.
+    /// Block address or device number.
     pub(super) value: u32,
     pub(super) number: u32,
 }
@@ -111,12 +113,9 @@ impl Inode {
     }
 }
 
-/// A chunk of a file: where its blocks are.
-pub(super) fn chunk_index(device: u16, block: u32) -> [u8; 8] {
-    let mut index = [0; 8];
-    put(&mut index, 2, &device.to_le_bytes());
-    put(&mut index, 4, &block.to_le_bytes());
-    index
+/// The blocks that so many bytes take.
+pub(super) fn blocks(size: u64) -> u64 {
+    size.div_ceil(BLOCK)
 }
 
 /// The kernel's `new_encode_dev`.

@@ -1,6 +1,5 @@
 //! What an inode takes on disk: its form, what follows it, what lies elsewhere.
 
-use super::chunk::Chunks;
 use super::format::{BLOCK, COMPACT, DataLayout, EXTENDED};
 use crate::layer::{Node, NodeKind};
 use crate::tar::ModificationTime;
@@ -23,10 +22,6 @@ pub(super) fn shape(node: &Node, epoch: ModificationTime, size: u64, links: u32,
     let length = if is_compact { COMPACT } else { EXTENDED } + attributes;
     let shape = |layout, length, blocks| Shape { is_compact, layout, length, blocks };
     match node.kind {
-        NodeKind::File { .. } | NodeKind::Sparse { .. } if size > 0 => {
-            let indexes = 8 * Chunks::of(size).count;
-            shape(DataLayout::Chunks, length.next_multiple_of(8) + indexes, 0)
-        }
         NodeKind::Directory { .. } | NodeKind::Symlink { .. } => {
             let tail = size % BLOCK;
             // The kernel reads an inode together with what is packed behind it from one block.

@@ -1,8 +1,7 @@
 //! Where everything lies: the order of inodes and their places, before a byte is written.
 
-use super::chunk::{Chunks, blocks};
 use super::directory;
-use super::format::{BLOCK, DataLayout, HEAD, SLOT};
+use super::format::{BLOCK, DataLayout, HEAD, SLOT, blocks};
 use super::inode::{Shape, shape};
 use super::xattr::{self, Shared};
 use crate::layer::{NONE, NameId, Node, NodeId, NodeKind, ROOT, Tree};
@@ -213,7 +212,7 @@ impl Plan {
             self.tails.iter_mut().for_each(|tail| tail.position += first);
             self.length = first + (last.position + last.size).next_multiple_of(BLOCK);
         }
-        u32::try_from(blocks(self.length)).map(|_| ()).ok().ok_or_else(too_large)
+        u32::try_from(self.tar_start() + u64::from(self.tar_blocks)).map(|_| ()).ok().ok_or_else(too_large)
     }
 
     /// The shape of the `index`-th inode.
@@ -236,19 +235,17 @@ impl Plan {
         }
     }
 
-    /// Where the chunks of a file begin: the device and the block.
-    pub(super) fn chunk_start(&self, kind: NodeKind, index: usize) -> (u16, u64) {
-        match kind {
-            NodeKind::File { offset, .. } => (1, offset / BLOCK),
-            _ => (0, self.tails[self.extra[index] as usize].position / BLOCK),
-        }
+    /// The address of the tar's first block: the tar follows the image, as if both were one device.
+    pub(super) fn tar_start(&self) -> u64 {
+        blocks(self.length)
     }
 
-    /// The chunk indexes of a file.
-    pub(super) fn chunks(&self, kind: NodeKind, index: usize, size: u64) -> impl Iterator<Item = (u16, u32)> {
-        let (device, start) = self.chunk_start(kind, index);
-        let chunks = Chunks::of(size);
-        (0..chunks.count).map(move |number| (device, (start + number * chunks.blocks()) as u32))
+    /// Where the content of the `index`-th inode begins.
+    pub(super) fn file_start(&self, kind: NodeKind, index: usize) -> u64 {
+        match kind {
+            NodeKind::File { offset, .. } => self.tar_start() + offset / BLOCK,
+            _ => self.tails[self.extra[index] as usize].position / BLOCK,
+        }
     }
 }
 

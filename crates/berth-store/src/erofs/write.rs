@@ -1,8 +1,7 @@
 //! Writes a [`Plan`], front to back, through one small buffer.
 
-use super::chunk::Chunks;
 use super::directory;
-use super::format::{BLOCK, DataLayout, Inode, SLOT, Superblock, chunk_index, device_number};
+use super::format::{BLOCK, DataLayout, Inode, SLOT, Superblock, device_number};
 use super::plan::{Listing, Plan};
 use super::xattr;
 use crate::layer::{NodeId, NodeKind, ROOT, Tree};
@@ -46,6 +45,7 @@ impl Plan {
             uuid: identity.uuid,
             device_tag: identity.tag,
             device_blocks: self.tar_blocks,
+            device_start: self.tar_start() as u32,
         }
     }
 
@@ -80,20 +80,16 @@ impl Plan {
                 self.content(tree, index, content);
                 out.buffer.extend_from_slice(&content[(size - size % BLOCK) as usize..]);
             }
-            DataLayout::Chunks => {
-                out.pad_to(out.position().next_multiple_of(8));
-                for (device, block) in self.chunks(node.kind, index, size) {
-                    out.buffer.extend_from_slice(&chunk_index(device, block));
-                }
-            }
         }
         out.flush_if_full()
     }
 
-    /// What an inode says about where its data is.
+    /// What an inode says about where its data is, or which device it stands for.
     fn value(&self, kind: NodeKind, index: usize, size: u64) -> u32 {
         match kind {
-            NodeKind::File { .. } | NodeKind::Sparse { .. } if size > 0 => Chunks::of(size).format(),
+            NodeKind::File { .. } | NodeKind::Sparse { .. } if size > 0 => {
+                self.file_start(kind, index) as u32
+            }
             NodeKind::Directory { .. } => (self.data_block + self.listing(index).block) as u32,
             NodeKind::Symlink { .. } => self.data_block as u32 + self.extra[index],
             NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => device_number(device),
