@@ -236,9 +236,7 @@ fn split_registry(name: &str) -> (&str, String) {
 }
 
 fn looks_like_host(component: &str) -> bool {
-    component.contains(['.', ':'])
-        || component == "localhost"
-        || component.bytes().any(|b| b.is_ascii_uppercase())
+    component == "localhost" || component.bytes().any(|b| matches!(b, b'.' | b':' | b'A'..=b'Z'))
 }
 
 fn is_registry(text: &str) -> bool {
@@ -281,9 +279,9 @@ fn is_path_component(component: &str) -> bool {
     if !alphanumeric(*first) || !alphanumeric(*last) {
         return false;
     }
-    component
-        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+    bytes.split(|&b| alphanumeric(b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-')
+    })
 }
 
 fn is_tag(text: &str) -> bool {

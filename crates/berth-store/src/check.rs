@@ -141,7 +141,13 @@ impl Store {
         for image in self.images()? {
             report.images += 1;
             let problem = self.check_image(&image)?;
-            if problem.is_some() && self.image(&image.target).is_ok_and(|now| now == image) {
+            // Whatever somebody changed meanwhile is no problem.
+            let is_still = |problem| {
+                self.image(&image.target)
+                    .and_then(|now| self.check_image(&now))
+                    .is_ok_and(|now| now == problem)
+            };
+            if problem.is_some() && is_still(problem.clone()) {
                 report.problems.extend(problem);
             }
         }

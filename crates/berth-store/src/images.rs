@@ -1,13 +1,13 @@
 //! Images as records: list, look at, remember use, pin, remove.
 //!
-//! Content goes with [`Store::gc`]; here only rows change. Invariant: a list is one query, however many images.
+//! Content goes with [`Store::gc`]; here only rows change. Invariant: a list is one scan, however many images.
 
 use crate::database::{Durability, moment};
 use crate::names::no_such_image;
 use crate::record::{self, ImageRecord};
 use crate::store::Store;
 use berth_oci::{Digest, Result};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 impl Store {
     /// Every image, the youngest first.
@@ -15,7 +15,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
-        self.inner.database.read(|connection| record::select(connection, "TRUE", []))
+        self.inner.database.read(|connection| record::all(connection, self))
     }
 
     /// The image whose root has that digest.
@@ -28,6 +28,15 @@ impl Store {
             .database
             .read(|connection| record::select(connection, "image.target = ?", [target.as_str()]))?;
         found.pop().ok_or_else(|| no_such_image(target.as_str()))
+    }
+
+    /// A [`Summary`](crate::Summary) as the database has it.
+    pub(crate) fn summary_text(&self, target: &Digest) -> Result<String> {
+        let found = self.inner.database.read(|connection| {
+            let mut statement = connection.prepare("SELECT document FROM summary WHERE target = ?")?;
+            Ok(statement.query_row([target.as_str()], |row| row.get(0)).optional()?)
+        })?;
+        found.ok_or_else(|| no_such_image(target.as_str()))
     }
 
     /// Removes an image and its names. What a container still uses of it stays until that container goes.

@@ -3,15 +3,17 @@
 //! Invariant: everything a list of images shows stands in the record, computed once when the image arrived.
 
 use crate::database::{self, Answer, count, text, timestamp, timestamp_or_null};
+use crate::store::Store;
 use berth_oci::{Descriptor, Digest, Error, Reference, Result};
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// An image of the store: a root manifest or index, and its names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ImageRecord {
     /// The digest of the root manifest or index: the image's id.
     pub target: Digest,
@@ -70,20 +72,31 @@ pub struct Summary {
     pub manifests: Vec<ManifestRecord>,
 }
 
-/// A [`Summary`] as the database has it, which is read at the first look: a list of a thousand images needs none.
+/// A [`Summary`] that is read at the first look: a list of a thousand images needs none.
 #[derive(Clone, Debug, Default)]
 pub struct LazySummary {
-    text: String,
+    source: Source,
     read: OnceLock<Summary>,
 }
 
-impl PartialEq for LazySummary {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+/// Where it is until then.
+#[derive(Clone, Debug)]
+enum Source {
+    Text(String),
+    Store(Store),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Text(String::new())
     }
 }
 
-impl Eq for LazySummary {}
+impl From<Source> for LazySummary {
+    fn from(source: Source) -> Self {
+        Self { source, read: OnceLock::new() }
+    }
+}
 
 impl ImageRecord {
     /// Whether it has no name.
@@ -96,7 +109,11 @@ impl ImageRecord {
         if let Some(summary) = self.summary.read.get() {
             return Ok(summary);
         }
-        let summary = serde_json::from_str(&self.summary.text)
+        let text = match &self.summary.source {
+            Source::Text(text) => Cow::Borrowed(text.as_str()),
+            Source::Store(store) => Cow::Owned(store.summary_text(&self.target)?),
+        };
+        let summary = serde_json::from_str(&text)
             .map_err(|e| Error::corrupt(format!("the record of image {} is damaged: {e}", self.target)))?;
         Ok(self.summary.read.get_or_init(|| summary))
     }
@@ -104,7 +121,7 @@ impl ImageRecord {
     /// The labels of the config that fits this machine best.
     ///
     /// # Errors
-    /// `Corrupt`: the record is damaged.
+    /// `Corrupt`: the record is damaged. `NotFound`: the image went after it was listed.
     pub fn labels(&self) -> Result<&BTreeMap<String, String>> {
         Ok(&self.summary()?.labels)
     }
@@ -112,7 +129,7 @@ impl ImageRecord {
     /// What the root points to (or the root itself where it is no index), in its order.
     ///
     /// # Errors
-    /// `Corrupt`: the record is damaged.
+    /// `Corrupt`: the record is damaged. `NotFound`: the image went after it was listed.
     pub fn manifests(&self) -> Result<&[ManifestRecord]> {
         Ok(&self.summary()?.manifests)
     }
@@ -120,38 +137,63 @@ impl ImageRecord {
 
 const COLUMNS: &str =
     "image.target, image.media_type, image.manifest_size, image.created, image.size, image.added,
-    image.tagged, image.used, image.pinned, image.origin, image.summary, name.name, name.tagged";
+    image.tagged, image.used, image.pinned, image.origin";
 
-/// The records for which `condition` holds, the youngest first, each with all of its names; one query.
+/// The records for which `condition` holds, the youngest first, each with all of its names and its summary; one query.
 pub(crate) fn select(
     connection: &Connection,
     condition: &str,
     parameters: impl Params,
 ) -> Answer<Vec<ImageRecord>> {
     let mut statement = connection.prepare(&format!(
-        "SELECT {COLUMNS} FROM image LEFT JOIN name ON name.target = image.target WHERE {condition}
-         ORDER BY image.target, name.name"
+        "SELECT {COLUMNS}, summary.document, name.name, name.tagged
+         FROM image JOIN summary ON summary.target = image.target LEFT JOIN name ON name.target = image.target
+         WHERE {condition} ORDER BY image.target, name.name"
     ))?;
     let mut rows = statement.query(parameters)?;
     let mut records: Vec<ImageRecord> = Vec::new();
     while let Some(row) = rows.next()? {
         let is_new = records.last().is_none_or(|last| text(row, 0).is_ok_and(|t| t != last.target.as_str()));
         if is_new {
-            records.push(record(row)?);
+            records.push(record(row, Source::Text(text(row, 10)?.to_owned()))?);
         }
-        let name = database::parsed_or_null(row, 11)?;
-        if let (Some(name), Some(record)) = (name, records.last_mut()) {
+        if let (Some(name), Some(record)) = (database::parsed_or_null(row, 11)?, records.last_mut()) {
             record.names.push(name);
             record.tagged_at = record.tagged_at.max(timestamp(row, 12)?);
         }
     }
-    // Both tables give their rows in the order asked for; to sort by age is cheaper here than for SQLite, which
-    // would copy every summary for it.
-    records.sort_by_key(|record| std::cmp::Reverse(record.created));
-    Ok(records)
+    Ok(youngest_first(records))
 }
 
-fn record(row: &Row<'_>) -> Answer<ImageRecord> {
+/// All records, the youngest first, each with all of its names. Two scans side by side: for a list of all, SQLite would
+/// look every image's names up on its own.
+pub(crate) fn all(connection: &Connection, store: &Store) -> Answer<Vec<ImageRecord>> {
+    let mut images = connection.prepare(&format!("SELECT {COLUMNS} FROM image ORDER BY target"))?;
+    let mut names = connection.prepare("SELECT target, name, tagged FROM name ORDER BY target, name")?;
+    let (mut images, mut names) = (images.query([])?, names.query([])?);
+    let mut name = names.next()?;
+    let mut records: Vec<ImageRecord> = Vec::new();
+    while let Some(row) = images.next()? {
+        let mut record = record(row, Source::Store(store.clone()))?;
+        while let Some(named) = name
+            && text(named, 0)? == record.target.as_str()
+        {
+            record.names.push(database::parsed(named, 1)?);
+            record.tagged_at = record.tagged_at.max(timestamp(named, 2)?);
+            name = names.next()?;
+        }
+        records.push(record);
+    }
+    Ok(youngest_first(records))
+}
+
+/// Both tables give their rows in the order of digests; to sort by age is cheaper here than for SQLite.
+fn youngest_first(mut records: Vec<ImageRecord>) -> Vec<ImageRecord> {
+    records.sort_by_key(|record| std::cmp::Reverse(record.created));
+    records
+}
+
+fn record(row: &Row<'_>, summary: Source) -> Answer<ImageRecord> {
     Ok(ImageRecord {
         target: database::digest(row, 0)?,
         media_type: row.get(1)?,
@@ -164,6 +206,6 @@ fn record(row: &Row<'_>) -> Answer<ImageRecord> {
         last_used: timestamp_or_null(row, 7)?,
         pinned: row.get(8)?,
         origin: database::parsed_or_null(row, 9)?,
-        summary: LazySummary { text: text(row, 10)?.to_owned(), read: OnceLock::new() },
+        summary: summary.into(),
     })
 }

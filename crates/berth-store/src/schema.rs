@@ -7,7 +7,7 @@ use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Moments are microseconds since 1970, digests and references their text.
 pub(crate) const FIRST: &str = "
@@ -101,6 +101,13 @@ CREATE TABLE build (
 ) WITHOUT ROWID;
 CREATE INDEX build_project ON build(project, started);
 CREATE INDEX build_started ON build(started);
+", "
+-- The part of an image's record that lists do not show, JSON; out of their way, goes with the image.
+CREATE TABLE summary (
+    target TEXT PRIMARY KEY REFERENCES image(target) ON DELETE CASCADE, document TEXT NOT NULL
+) WITHOUT ROWID;
+INSERT INTO summary SELECT target, summary FROM image;
+ALTER TABLE image DROP COLUMN summary;
 "];
 
 /// Whether this berth understands a store of that version.

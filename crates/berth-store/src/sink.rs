@@ -133,9 +133,9 @@ pub(crate) fn put_image(
 ) -> rusqlite::Result<()> {
     let summary = serde_json::to_string(&assessment.summary).expect("a summary has string keys only");
     transaction.execute(
-        "INSERT INTO image (target, media_type, manifest_size, created, size, added, tagged, origin, summary)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
-         ON CONFLICT (target) DO UPDATE SET size = ?5, created = ?4, origin = coalesce(?7, origin), summary = ?8",
+        "INSERT INTO image (target, media_type, manifest_size, created, size, added, tagged, origin)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+         ON CONFLICT (target) DO UPDATE SET size = ?5, created = ?4, origin = coalesce(?7, origin)",
         params![
             root.digest().as_str(),
             root.media_type(),
@@ -144,8 +144,11 @@ pub(crate) fn put_image(
             number(assessment.size),
             moment(jiff::Timestamp::now()),
             origin.map(ToString::to_string),
-            summary,
         ],
+    )?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO summary (target, document) VALUES (?, ?)",
+        params![root.digest().as_str(), summary],
     )?;
     transaction.execute("DELETE FROM content WHERE target = ?", [root.digest().as_str()])?;
     let mut part = transaction.prepare("INSERT INTO content (target, kind, digest) VALUES (?, ?, ?)")?;

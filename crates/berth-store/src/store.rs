@@ -161,6 +161,13 @@ pub(crate) mod tests {
             [],
         )
         .unwrap();
+        old.execute(
+            "INSERT INTO image (target, media_type, manifest_size, size, added, tagged, summary)
+             VALUES ('sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', 0, 0, 0, 0,
+                     '{\"labels\":{\"a\":\"b\"},\"manifests\":[]}')",
+            [],
+        )
+        .unwrap();
         old.pragma_update(None, "user_version", 1).unwrap();
         drop(old);
         std::thread::scope(|scope| {
@@ -170,6 +177,7 @@ pub(crate) mod tests {
         let store = Store::open(&location).unwrap();
         assert_eq!(store.containers().unwrap()[0].name, "web");
         store.add_volume("data", "{}").unwrap();
+        assert_eq!(store.images().unwrap()[0].labels().unwrap()["a"], "b");
     }
 
     #[test]

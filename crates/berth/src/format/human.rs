@@ -35,14 +35,21 @@ fn significant(value: f64, digits: usize) -> String {
     let text = format!("{value:.*e}", digits - 1);
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trimmed = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
+    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let with_fraction = |whole: &str, fraction: &str| match fraction.trim_end_matches('0') {
+        "" => whole.to_owned(),
+        fraction => [whole, ".", fraction].concat(),
     };
-    match (-4..digits as i32).contains(&exponent) {
-        true => trimmed(&format!("{value:.*}", (digits as i32 - 1 - exponent).max(0) as usize)),
-        false => {
-            format!("{}e{}{:02}", trimmed(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    match exponent {
+        // The digits are rounded; what is left is to put the point between them.
+        0.. if exponent < digits as i32 => {
+            let (whole, fraction) = rest.split_at(exponent as usize);
+            with_fraction(&[first, whole].concat(), fraction)
+        }
+        -4..0 => with_fraction("0", &["0".repeat(-exponent as usize - 1).as_str(), first, rest].concat()),
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{}e{sign}{:02}", with_fraction(first, rest), exponent.abs())
         }
     }
 }

@@ -61,7 +61,7 @@ impl<T: 'static> Listing<T> {
         let mut out = String::new();
         for row in rows {
             let row = Value::Object(Rc::new(Row { item: row, listing: self.clone_static() }));
-            out.push_str(&template.render(&row, Options::default())?);
+            template.render_to(&mut out, &row, Options::default())?;
             out.push('\n');
         }
         match is_table {
@@ -128,7 +128,16 @@ pub(crate) fn aligned(text: &str) -> String {
 
 /// The same with other spacing.
 pub(crate) fn aligned_with(text: &str, spacing: Spacing) -> String {
-    let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
+    let mut cells = Vec::with_capacity(text.len() / 8);
+    let ends: Vec<usize> = text
+        .split('\n')
+        .map(|line| {
+            cells.extend(line.split('\t').map(Cell::new));
+            cells.len()
+        })
+        .collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let lines: Vec<&[Cell<'_>]> = starts.zip(&ends).map(|(start, end)| &cells[start..*end]).collect();
     let mut out = String::with_capacity(text.len() * 2);
     format(&lines, &mut Vec::new(), spacing, &mut out);
     // The text ends with a newline, so the last "line" is empty.
@@ -136,20 +145,31 @@ pub(crate) fn aligned_with(text: &str, spacing: Spacing) -> String {
     out
 }
 
+/// A text and how many characters it has.
+struct Cell<'a> {
+    text: &'a str,
+    width: usize,
+}
+
+impl<'a> Cell<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, width: text.chars().count() }
+    }
+}
+
 /// Go's algorithm: a column is a run of lines that all have a cell there which a tab ends.
-fn format(lines: &[Vec<&str>], widths: &mut Vec<usize>, spacing: Spacing, out: &mut String) {
+fn format(lines: &[&[Cell<'_>]], widths: &mut Vec<usize>, spacing: Spacing, out: &mut String) {
     let column = widths.len();
-    let in_column = |line: &Vec<&str>| column + 1 < line.len();
+    let in_column = |line: &[Cell<'_>]| column + 1 < line.len();
     let mut start = 0;
     while start < lines.len() {
-        if !in_column(&lines[start]) {
-            write_line(&lines[start], widths, out);
+        if !in_column(lines[start]) {
+            write_line(lines[start], widths, out);
             start += 1;
             continue;
         }
         let end = lines[start..].iter().position(|line| !in_column(line)).map_or(lines.len(), |n| start + n);
-        let widest =
-            lines[start..end].iter().map(|line| line[column].chars().count() + spacing.padding).max();
+        let widest = lines[start..end].iter().map(|line| line[column].width + spacing.padding).max();
         widths.push(widest.unwrap_or(0).max(spacing.least));
         format(&lines[start..end], widths, spacing, out);
         widths.pop();
@@ -157,11 +177,15 @@ fn format(lines: &[Vec<&str>], widths: &mut Vec<usize>, spacing: Spacing, out: &
     }
 }
 
-fn write_line(cells: &[&str], widths: &[usize], out: &mut String) {
+fn write_line(cells: &[Cell<'_>], widths: &[usize], out: &mut String) {
+    const SPACES: &str = "                                ";
     for (index, cell) in cells.iter().enumerate() {
-        out.push_str(cell);
-        if let Some(width) = widths.get(index) {
-            out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+        out.push_str(cell.text);
+        let mut missing = widths.get(index).map_or(0, |width| width.saturating_sub(cell.width));
+        while missing > 0 {
+            let spaces = &SPACES[..missing.min(SPACES.len())];
+            out.push_str(spaces);
+            missing -= spaces.len();
         }
     }
     out.push('\n');

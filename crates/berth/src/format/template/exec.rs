@@ -11,12 +11,17 @@ use std::rc::Rc;
 /// A template that prints more than this repeats itself.
 const OUTPUT_LIMIT: usize = 256 << 20;
 
-/// Runs `tree`, which was parsed from `text`, over `data`.
-pub(super) fn run(text: &str, tree: &Tree, data: &Value, options: Options) -> Result<String, Fault> {
+/// Runs `tree`, which was parsed from `text`, over `data`; appends to `out`.
+pub(super) fn run(
+    text: &str,
+    tree: &Tree,
+    data: &Value,
+    options: Options,
+    out: &mut String,
+) -> Result<(), Fault> {
     let variables = vec![("$".to_owned(), data.clone())];
-    let mut run = Run { text, tree, options, name: String::new(), variables, out: String::new(), depth: 0 };
-    run.list(&tree.root, data)?;
-    Ok(run.out)
+    let mut run = Run { text, tree, options, name: String::new(), variables, out, depth: 0 };
+    run.list(&tree.root, data).map(|_| ())
 }
 
 /// What a node did to the loop around it.
@@ -33,7 +38,7 @@ struct Run<'a> {
     options: Options,
     name: String,
     variables: Vec<(String, Value)>,
-    out: String,
+    out: &'a mut String,
     depth: usize,
 }
 

@@ -49,7 +49,17 @@ impl Template {
     /// # Errors
     /// Go's words for an unknown field, a wrong argument and the like.
     pub(crate) fn render(&self, data: &Value, options: Options) -> Result<String> {
-        Ok(exec::run(&self.text, &self.tree, data, options)?)
+        let mut out = String::new();
+        self.render_to(&mut out, data, options)?;
+        Ok(out)
+    }
+
+    /// Appends to `out`, which holds a part of it after an error.
+    ///
+    /// # Errors
+    /// Go's words for an unknown field, a wrong argument and the like.
+    pub(crate) fn render_to(&self, out: &mut String, data: &Value, options: Options) -> Result<()> {
+        Ok(exec::run(&self.text, &self.tree, data, options, out)?)
     }
 }
 
