@@ -3,6 +3,7 @@
 //! Not here: layers with their whiteouts; those are the store's. Invariant: a tree is walked by descriptors, and a name
 //! of an archive is resolved inside the directory that it is unpacked into; no link leads out of either.
 
+use crate::container::UserRange;
 use crate::tree::{attribute, attribute_names, names};
 use berth_oci::{Context, Error, Result};
 use berth_runtime::in_root;
@@ -26,7 +27,18 @@ use std::path::{Component, Path, PathBuf};
 /// # Errors
 /// It cannot be read, or the sink is full.
 pub fn write(parent: BorrowedFd<'_>, name: &CStr, shown: &[u8], out: &mut dyn Write) -> Result<()> {
-    let mut walk = Walk { writer: Writer::new(out), links: HashMap::new() };
+    write_of(None, parent, name, shown, out)
+}
+
+/// The same of the files of users who are these of the host: the archive has the numbers that they know.
+pub(crate) fn write_of(
+    users: Option<UserRange>,
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    shown: &[u8],
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut walk = Walk { writer: Writer::new(out), links: HashMap::new(), users };
     walk.thing(parent, name, shown)?;
     walk.writer.finish().map(drop)
 }
@@ -34,6 +46,7 @@ pub fn write(parent: BorrowedFd<'_>, name: &CStr, shown: &[u8], out: &mut dyn Wr
 struct Walk<W: Write> {
     writer: Writer<W>,
     links: HashMap<(u64, u64), Vec<u8>>,
+    users: Option<UserRange>,
 }
 
 impl<W: Write> Walk<W> {
@@ -113,7 +126,9 @@ impl<W: Write> Walk<W> {
         content: &mut dyn Read,
     ) -> Result<()> {
         let mode = stat.st_mode & 0o7777;
-        let (uid, gid, mtime) = (stat.st_uid, stat.st_gid, stat.st_mtime);
+        let (uid, gid) = (stat.st_uid, stat.st_gid);
+        let (uid, gid) = self.users.map_or((uid, gid), |users| users.inside(uid, gid));
+        let mtime = stat.st_mtime;
         self.writer.entry(&NewEntry { path, kind, mode, uid, gid, mtime, xattrs }, content)
     }
 }
@@ -150,7 +165,18 @@ pub enum Owner {
 /// # Errors
 /// It is no tar, a name leads out, or something cannot be made.
 pub fn unpack(root: BorrowedFd<'_>, owner: Owner, tar: &mut dyn Read) -> Result<()> {
-    let mut unpacker = Unpacker { root, owner, current: None, directories: Vec::new() };
+    unpack_for(None, root, owner, tar)
+}
+
+/// The same for users who are these of the host: numbers of the archive and of `owner` are theirs. The calling thread
+/// makes files as their root.
+pub(crate) fn unpack_for(
+    users: Option<UserRange>,
+    root: BorrowedFd<'_>,
+    owner: Owner,
+    tar: &mut dyn Read,
+) -> Result<()> {
+    let mut unpacker = Unpacker { root, owner, users, current: None, directories: Vec::new() };
     let mut scanner = Scanner::new(Limits::default());
     let mut bytes = vec![0; 256 << 10];
     loop {
@@ -168,6 +194,7 @@ pub fn unpack(root: BorrowedFd<'_>, owner: Owner, tar: &mut dyn Read) -> Result<
 struct Unpacker<'a> {
     root: BorrowedFd<'a>,
     owner: Owner,
+    users: Option<UserRange>,
     current: Option<Current>,
     /// Their times come last, when nothing is made in them any more.
     directories: Vec<(PathBuf, i64)>,
@@ -323,6 +350,7 @@ impl Unpacker<'_> {
             Owner::Fixed(uid, gid) => (uid, gid),
             Owner::Caller => return None,
         };
+        let (uid, gid) = self.users.map_or((uid, gid), |users| users.outside(uid, gid));
         Some((Uid::from_raw(uid), Gid::from_raw(gid)))
     }
 

@@ -80,6 +80,28 @@ impl Copier<'_> {
     }
 }
 
+/// Gives the thing `at`, and everything below it, to a user and a group; `path` is what people call it. What has changed
+/// hands already is left alone, so that its times stay.
+///
+/// # Errors
+/// Something cannot be read or given away.
+pub(crate) fn give(at: BorrowedFd<'_>, uid: u32, gid: u32, path: &Path) -> Result<()> {
+    let stat = fstat(at).map_err(io::Error::from).context(|| cannot("look at", path))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        for name in names(at).context(|| cannot("read", path))? {
+            let path = path.join(name.to_string_lossy().as_ref());
+            let below = self::at(at, &name).context(|| cannot("open", &path))?;
+            give(below.as_fd(), uid, gid, &path)?;
+        }
+    }
+    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
+    rustix::fs::chownat(at, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+        .map_err(io::Error::from)
+        .context(|| cannot("give away", path))
+}
+
 fn cannot(what: &str, path: &Path) -> String {
     format!("cannot {what} `{}`", path.display())
 }
@@ -201,6 +223,22 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    #[test]
+    fn a_tree_is_given_without_following_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let (tree, outside) = (directory.path().join("a"), directory.path().join("outside"));
+        fs::create_dir_all(tree.join("sub")).unwrap();
+        fs::write(tree.join("sub/file"), b"").unwrap();
+        fs::create_dir(&outside).unwrap();
+        symlink(&outside, tree.join("link")).unwrap();
+        give(File::open(&tree).unwrap().as_fd(), 7, 8, &tree).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
+        for path in ["", "sub", "sub/file", "link"] {
+            assert_eq!(owner(&tree.join(path)), (7, 8), "{path}");
+        }
+        assert_eq!(owner(&outside), owner(directory.path()));
+    }
 
     #[test]
     fn a_copy_is_like_the_original() {

@@ -33,7 +33,10 @@ pub(crate) struct Born {
 pub(crate) fn container(plan: &ContainerPlan<'_>, cgroup: &Cgroup, stdio: Stdio, gate: Gate) -> Result<Born> {
     let linux = plan.spec.linux().clone().unwrap_or_default();
     let mappings = mappings(&linux);
-    let sources = Sources::open(plan.rootfs, plan.mounts, mappings.as_ref())?;
+    let sources = Sources::open(plan.rootfs, plan.mounts, mappings.as_ref(), &plan.target)?;
+    if let Some(root) = mappings.as_ref().and_then(Mappings::root) {
+        stdio.give(root)?;
+    }
     let (ours, theirs) = Channel::pair()?;
     let placement = cgroup.placement()?;
     let into =
@@ -70,6 +73,11 @@ pub(crate) fn exec(plan: &ExecPlan<'_>, cgroup: &Cgroup, stdio: Stdio) -> Result
         }
         Cloned::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours }),
     }
+}
+
+/// Whose files on the host are those of the root of the container's own user namespace, if it has one.
+pub(crate) fn root_of(linux: &Linux) -> Option<(u32, u32)> {
+    mappings(linux)?.root()
 }
 
 /// The mappings of a user namespace that is to be new.

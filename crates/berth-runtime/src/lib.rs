@@ -55,6 +55,16 @@ pub fn exit_code(error: &berth_oci::Error) -> i32 {
     }
 }
 
+/// The calling thread makes files as the root of a container whose users are not the host's: only who has a number there
+/// can make something in its file system. Its other powers stay.
+///
+/// # Errors
+/// The kernel does not let us.
+pub fn become_user_of_files(uid: u32, gid: u32) -> berth_oci::Result<()> {
+    use berth_oci::Context;
+    berth_sys::process::as_user_of_files(uid, gid).context(|| "cannot act as the container's root")
+}
+
 /// The hidden roles of this program: call it first thing in `main`, with the program's arguments. `Some` is the status
 /// to exit with; `None` means that these are ordinary arguments.
 #[must_use]

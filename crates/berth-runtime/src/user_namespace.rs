@@ -16,11 +16,18 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) struct Mappings {
     uids: String,
     gids: String,
+    root: Option<(u32, u32)>,
 }
 
 impl Mappings {
     pub(crate) fn new(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Self {
-        Self { uids: text(uids), gids: text(gids) }
+        let root = root(uids).zip(root(gids));
+        Self { uids: text(uids), gids: text(gids), root }
+    }
+
+    /// Whose user and group the namespace's root is.
+    pub(crate) fn root(&self) -> Option<(u32, u32)> {
+        self.root
     }
 
     /// Gives them to the process `pid`, which has just got a namespace.
@@ -61,4 +68,8 @@ impl Mappings {
 
 fn text(mappings: &[LinuxIdMapping]) -> String {
     mappings.iter().map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size())).collect()
+}
+
+fn root(mappings: &[LinuxIdMapping]) -> Option<u32> {
+    mappings.iter().find(|m| m.container_id() == 0 && m.size() > 0).map(LinuxIdMapping::host_id)
 }

@@ -115,6 +115,14 @@ impl Store {
         locks::shared(&self.inner.location.volumes_lock())
     }
 
+    /// Only one at a time chooses users for a container.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened.
+    pub fn lock_users(&self) -> Result<Held> {
+        locks::exclusive(&self.inner.location.locks().join("users.lock"))
+    }
+
     /// Only one at a time fills a volume, or mounts something on it.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
-//! Leaving namespaces.
+//! Leaving namespaces, for good or for a moment.
 
 use crate::netns::on_own_thread;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::io;
+use std::path::Path;
 
 /// Makes the current cgroups the root of a new cgroup namespace for this process.
 pub fn unshare_cgroup() -> io::Result<()> {
@@ -24,6 +25,20 @@ pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> 
         // SAFETY: mounts and the working directory become this thread's own; the descriptor table, which other
         // threads rely on being common, stays so.
         unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }?;
+        work()
+    })
+}
+
+/// Runs `work` on a thread whose working directory is `directory`; everybody else's stays where it is.
+pub fn in_own_directory<T: Send>(
+    directory: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    on_own_thread(|| {
+        // SAFETY: only root, working directory and umask become this thread's own; the descriptor table, which other
+        // threads rely on being common, stays so.
+        unsafe { unshare_unsafe(UnshareFlags::FS) }?;
+        rustix::process::chdir(directory)?;
         work()
     })
 }

@@ -35,6 +35,19 @@ pub fn clone3_sibling(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<
     clone(args)
 }
 
+/// The calling thread makes files, and asks for them, as this user and group, and keeps every power it may have.
+pub fn as_user_of_files(uid: u32, gid: u32) -> io::Result<()> {
+    let all = rustix::thread::capabilities(None)?;
+    // SAFETY: both calls change only numbers of the calling thread; they have no way to tell that they failed.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+    // Leaving root has taken the powers over files away; what is permitted can be had again.
+    let sets = rustix::thread::CapabilitySets { effective: all.permitted, ..all };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
 fn clone(mut args: libc::clone_args) -> io::Result<Cloned> {
     if !is_single_threaded()? {
         return Err(io::Error::other("a process with several threads cannot be cloned safely"));

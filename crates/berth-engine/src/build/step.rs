@@ -152,6 +152,7 @@ fn container(step: &Step<'_>, spec: ContainerSpec) -> Container {
             process: process(step),
             hostname: step.hostname.clone(),
             mounts: Vec::new(),
+            users: None,
             layers: Vec::new(),
         },
         state: None,

@@ -56,7 +56,7 @@ impl Engine {
         let hostname = self.hostname(&spec, &id)?;
         let mut warnings = warnings(&spec)?;
         warnings.extend(foreign(&spec, &chosen.config.platform()));
-        let document = Document { spec, process, hostname, mounts, layers: chosen.diff_ids };
+        let document = Document { spec, process, hostname, mounts, users: None, layers: chosen.diff_ids };
         let digests = (&image.target, chosen.manifest.digest());
         let mut made = Vec::new();
         let added = self.add_with_volumes(id, request.name, digests, document, &mut made);
@@ -99,6 +99,8 @@ impl Engine {
     ) -> Result<Container> {
         let _kept = self.store()?.keep_volumes()?;
         self.make_volumes(&mut document.mounts, made)?;
+        let _users = document.spec.users.is_own().then(|| self.store()?.lock_users()).transpose()?;
+        document.users = self.choose_users(document.spec.users)?;
         let text = serde_json::to_string(&document).expect("a document has string keys");
         let volumes = document.volumes();
         let record = self.add(&id, name, |id, name| {
@@ -287,7 +289,7 @@ fn prepare_source(bind: &Bind) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Below, Flag};
+    use crate::spec::{Below, Flag, Owners};
 
     #[test]
     fn sets_of_processors() {
@@ -316,6 +318,7 @@ mod tests {
             propagation: None,
             mode: mode.to_owned(),
             flag: Flag::Volume,
+            owners: Owners::Kept,
             create_source,
         };
         prepare_source(&bind("made/deep", true, "")).unwrap();

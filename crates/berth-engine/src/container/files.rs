@@ -2,7 +2,7 @@
 //!
 //! Invariant: paths of a container are resolved inside its root, whatever its processes put in the way meanwhile.
 
-use super::Container;
+use super::{Container, UserRange};
 use crate::archive::{self, Owner};
 use crate::engine::Engine;
 use crate::spec::Mount;
@@ -68,7 +68,7 @@ impl Engine {
         self.with_root(container, |root| {
             let (parent, name) = split(root, path, follow)?;
             let directory = in_root::open(root, &parent, OFlags::PATH | OFlags::DIRECTORY)?;
-            archive::write(directory.as_fd(), &name, shown, out)
+            archive::write_of(numbers(container), directory.as_fd(), &name, shown, out)
         })
     }
 
@@ -83,10 +83,14 @@ impl Engine {
         owner: Owner,
         tar: &mut (dyn Read + Send),
     ) -> Result<()> {
+        let users = numbers(container);
         self.with_root(container, |root| {
+            if let Some(users) = users {
+                berth_runtime::become_user_of_files(users.uid, users.gid)?;
+            }
             let directory = in_root::open(root, directory, OFlags::PATH | OFlags::DIRECTORY)
                 .context(|| format!("cannot open `{}` in the container", directory.display()))?;
-            archive::unpack(directory.as_fd(), owner, tar)
+            archive::unpack_for(users, directory.as_fd(), owner, tar)
         })
     }
 
@@ -121,7 +125,12 @@ impl Engine {
     ) -> Result<T> {
         let binds = self.visible_binds(container)?;
         if container.is_running() || binds.is_empty() {
-            return work(self.open_root(container)?.as_fd());
+            let root = self.open_root(container)?;
+            // On a thread of its own, which may make files as somebody else.
+            return std::thread::scope(|scope| {
+                let worked = scope.spawn(|| work(root.as_fd())).join();
+                worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
         }
         let rootfs = self.rootfs_of(container)?;
         let place = self.run_dir(&container.id).join("rootfs");
@@ -153,6 +162,12 @@ impl Engine {
         binds.sort_by_key(|(_, target)| target.components().count());
         Ok(binds)
     }
+}
+
+/// The host's users whose files a container's are now. One that does not run shows its own numbers: they are what lies
+/// on the disk.
+fn numbers(container: &Container) -> Option<UserRange> {
+    container.document.users.filter(|_| container.is_running())
 }
 
 /// The directory and the name of what a path means, its links followed inside the root.

@@ -290,6 +290,7 @@ mod tests {
                 mounts: vec![
                     parse_mount("type=bind,src=/src,dst=/dst").unwrap().resolve(Path::new("/")).unwrap(),
                 ],
+                users: None,
                 layers: Vec::new(),
             },
             state: None,

@@ -14,6 +14,7 @@ mod life;
 mod list;
 mod logs;
 mod networking;
+mod owners;
 mod remove;
 mod shared;
 mod start;
@@ -21,6 +22,7 @@ mod stats;
 mod stop;
 mod top;
 mod update;
+mod users;
 mod volumes;
 mod why;
 
@@ -36,6 +38,7 @@ pub use start::{Launch, StartOptions};
 pub use stop::{StopOptions, WaitCondition};
 pub use top::Top;
 pub use update::UpdateRequest;
+pub use users::UserRange;
 pub use why::{Cause, Diagnosis};
 
 use crate::engine::Engine;
@@ -80,6 +83,9 @@ pub struct Document {
     /// What is mounted in it: the person's, other containers', and the image's volumes, each with its name.
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    /// The host's users that its users are, where they are not the same.
+    #[serde(default)]
+    pub users: Option<UserRange>,
     /// The diff IDs of its image, the base first: a start needs nothing else of the image.
     pub layers: Vec<Digest>,
 }

@@ -93,7 +93,11 @@ impl Engine {
             mounts: container.document.mounts.clone(),
             volumes: places.directories.clone(),
             terminal_size: options.terminal_size,
+            users: container.document.users,
+            ..Surroundings::default()
         };
+        let owners = self.mount_owners(container, places)?;
+        let around = Surroundings { program: owners.program, owners: owners.sources, ..around };
         let mut specification = runtime_spec(process, spec, &around)?;
         cdi::apply(&mut specification, &cdi::changes(spec, &self.settings().cdi_directories)?)?;
         Ok(Bundle {

@@ -6,10 +6,13 @@
 mod mounts;
 mod resources;
 mod seccomp;
+mod users;
 
 pub(crate) use resources::limits;
 pub use seccomp::seccomp_profile;
+pub use users::Ids;
 
+use crate::container::UserRange;
 use crate::process::Process;
 use crate::spec::{ContainerSpec, IpcMode, Mount, PidMode, Seccomp, Ulimit, effective_capabilities};
 use berth_oci::{Error, Result};
@@ -40,6 +43,12 @@ pub struct Surroundings {
     pub devices: Vec<DeviceNode>,
     /// Paths of `/sys` that exist only on some machines and tell too much.
     pub masked: Vec<String>,
+    /// The host's users that the container's are, where they are not the same.
+    pub users: Option<UserRange>,
+    /// Who its program is, where a mount asks for it.
+    pub program: Ids,
+    /// Who owns the sources of mounts that are to be shown as the program's, by target.
+    pub owners: BTreeMap<PathBuf, Ids>,
     /// Rows and columns of the caller's terminal.
     pub terminal_size: Option<(u16, u16)>,
 }
@@ -204,7 +213,11 @@ fn linux(spec: &ContainerSpec, around: &Surroundings) -> Result<oci::Linux> {
         .namespaces(namespaces(spec, around)?)
         .resources(resources::resources(spec, around)?)
         .devices(resources::nodes(around)?)
-        .sysctl(sysctls(spec));
+        .sysctl(sysctls(spec, around));
+    if let Some(range) = around.users {
+        let [uids, gids] = users::mappings(range)?;
+        builder = builder.uid_mappings(uids).gid_mappings(gids);
+    }
     if !spec.privileged && !spec.unmask {
         let kept = |path: &String| !spec.unmasked.contains(path);
         let own = MASKED_PATHS.iter().map(|path| (*path).to_owned()).chain(around.masked.clone());
@@ -232,6 +245,7 @@ fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Li
         (Type::Ipc, !matches!(spec.ipc, IpcMode::Host | IpcMode::Container(_))),
         (Type::Cgroup, !spec.host_cgroups),
         (Type::Network, spec.network.is_own()),
+        (Type::User, around.users.is_some()),
     ];
     let own = own.into_iter().filter(|(_, is_own)| *is_own).map(|(typ, _)| (typ, None));
     let shared = around.shared.namespaces.iter().map(|(typ, path)| (*typ, Some(path)));
@@ -247,11 +261,13 @@ fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Li
 }
 
 /// In a network of its own a container may listen on any port and use ping without being root.
-fn sysctls(spec: &ContainerSpec) -> HashMap<String, String> {
+fn sysctls(spec: &ContainerSpec, around: &Surroundings) -> HashMap<String, String> {
+    let last_group = around.users.map_or(i32::MAX.cast_unsigned(), |range| range.size - 1);
+    let groups = format!("0 {last_group}");
     let own = match spec.network.is_own() {
         false => &[][..],
         true => {
-            &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+            &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", groups.as_str())]
         }
     };
     let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -3,8 +3,8 @@
 //! Invariant: a mount of the person takes the place of one of ours at the same path, and everything is mounted
 //! from the shallow to the deep.
 
-use super::{Surroundings, bug};
-use crate::spec::{Below, Bind, ContainerSpec, IpcMode, Mount, Propagation, Tmpfs, Volume};
+use super::{Surroundings, bug, users};
+use crate::spec::{Below, Bind, ContainerSpec, IpcMode, Mount, Owners, Propagation, Tmpfs, Volume};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
 use std::path::Path;
@@ -24,7 +24,9 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
     }
     let mut theirs = around.mounts.iter().map(|theirs| mount(theirs, around)).collect::<Result<Vec<_>>>()?;
     for file in around.etc.iter().filter(|file| !hidden(&file.target)) {
-        let options = ["rbind", "rprivate"].map(str::to_owned).to_vec();
+        // The container's own: its root may write to them.
+        let own = around.users.map(|_| "idmap");
+        let options = ["rbind", "rprivate"].into_iter().chain(own).map(str::to_owned).collect();
         theirs.push(built("bind", &file.source, &file.target, options)?);
     }
     // A stable sort: what is equally deep stays as it was written.
@@ -77,18 +79,29 @@ const SHM: &str = "/dev/shm";
 const MQUEUE: &str = "/dev/mqueue";
 
 fn mount(mount: &Mount, around: &Surroundings) -> Result<oci::Mount> {
-    match mount {
-        Mount::Bind(bind) => built("bind", &bind.source, &bind.target, bind_options(bind)),
+    let (mut built, owners) = match mount {
+        Mount::Bind(bind) => {
+            (built("bind", &bind.source, &bind.target, bind_options(bind))?, bind.owners.clone())
+        }
         Mount::Volume(volume) => {
             let name = volume.name.as_deref().unwrap_or_default();
             let place = around
                 .volumes
                 .get(name)
                 .ok_or_else(|| Error::internal(format!("volume {name} is nowhere")))?;
-            built("bind", place, &volume.target, volume_options(volume))
+            let mut options = volume_options(volume);
+            // A volume keeps the numbers that containers know, so that it can be seen by one with other users later.
+            if around.users.is_some() && matches!(volume.owners, Owners::Kept | Owners::Given) {
+                options.push("idmap".to_owned());
+            }
+            (built("bind", place, &volume.target, options)?, volume.owners.clone())
         }
-        Mount::Tmpfs(tmpfs) => built("tmpfs", Path::new("tmpfs"), &tmpfs.target, tmpfs_options(tmpfs)),
-    }
+        Mount::Tmpfs(tmpfs) => {
+            (built("tmpfs", Path::new("tmpfs"), &tmpfs.target, tmpfs_options(tmpfs))?, Owners::Kept)
+        }
+    };
+    users::apply(&mut built, &owners, around.owners.get(mount.target()).copied(), around)?;
+    Ok(built)
 }
 
 /// Read-only includes what is mounted below, unless only the one file system was asked for.

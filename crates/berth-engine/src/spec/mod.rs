@@ -21,6 +21,7 @@ mod restart;
 mod security;
 mod signal;
 mod size;
+mod users;
 
 pub use attachment::{Attachment, Link, NetworkFlag, NetworkFlags, parse_ipv4, parse_ipv6};
 pub use blkio::{BlockIo, Rate, parse_bps, parse_iops, parse_weight_device};
@@ -33,8 +34,8 @@ pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
 pub use log::{LogDriver, LogSpec};
 pub(crate) use mount::clean;
 pub use mount::{
-    Below, Bind, Flag, Mount, MountFlag, Propagation, Tmpfs, Volume, VolumeFlag, VolumesFrom, parse_mount,
-    parse_tmpfs, parse_volume, volume_name,
+    Below, Bind, Flag, IdMaps, IdRange, Mount, MountFlag, Owners, Propagation, Tmpfs, Volume, VolumeFlag,
+    VolumesFrom, parse_mount, parse_tmpfs, parse_volume, volume_name,
 };
 pub use name::ContainerName;
 pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_uts};
@@ -47,6 +48,7 @@ pub use restart::RestartPolicy;
 pub use security::{CAPABILITIES, Capability, Seccomp, SecurityOption, effective_capabilities};
 pub use signal::Signal;
 pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
+pub use users::UsersMode;
 
 use berth_oci::{Error, Platform, Result};
 use berth_runtime::net::PortMapping;
@@ -161,6 +163,8 @@ pub struct ContainerSpec {
     pub host_uts: bool,
     /// Whether it sees the host's control groups.
     pub host_cgroups: bool,
+    /// Whose users its users are.
+    pub users: UsersMode,
     /// Below which control group it is put, instead of berth's own.
     pub cgroup_parent: Option<String>,
     /// Values under `/proc/sys`.
@@ -219,6 +223,7 @@ impl ContainerSpec {
             NetworkMode::Container(_) => self.check_shared_network()?,
             NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {}
         }
+        self.check_users()?;
         self.resources = self.resources.checked(processors)?;
         Ok(self)
     }
@@ -239,6 +244,38 @@ impl ContainerSpec {
     pub fn shm_bytes(&self) -> u64 {
         const USUAL: u64 = 64 << 20;
         self.shm_size.filter(|size| *size > 0).unwrap_or(USUAL)
+    }
+
+    /// What belongs to the host cannot be had with users who are nobody there.
+    fn check_users(&self) -> Result<()> {
+        let shared = [
+            (
+                self.privileged,
+                "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+            ),
+            (
+                self.network == NetworkMode::Host,
+                "cannot share the host's network namespace when user namespaces are enabled",
+            ),
+            (
+                self.pid == PidMode::Host,
+                "cannot share the host PID namespace when user namespaces are enabled",
+            ),
+            (
+                self.ipc == IpcMode::Host,
+                "cannot share the host's IPC namespace when user namespaces are enabled",
+            ),
+            (
+                matches!(self.network, NetworkMode::Container(_))
+                    || matches!(self.pid, PidMode::Container(_))
+                    || matches!(self.ipc, IpcMode::Container(_)),
+                "cannot share another container's namespaces when user namespaces are enabled",
+            ),
+        ];
+        match shared.into_iter().find(|(given, _)| *given && self.users.is_own()) {
+            Some((_, why)) => Err(Error::invalid(why).hint("--userns host")),
+            None => Ok(()),
+        }
     }
 
     fn check_host_network(&self) -> Result<()> {

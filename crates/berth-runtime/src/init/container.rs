@@ -136,6 +136,7 @@ fn prepare(
         die_with_parent()?;
     }
     let linux = plan.spec.linux().clone().unwrap_or_default();
+    let target = mount::Target::open(&plan.target)?;
     surroundings::enter(&linux, placement, channel)?;
     if rustix::process::setsid().is_err() {
         return Err(Error::internal("cannot start a session"));
@@ -149,7 +150,7 @@ fn prepare(
     if let Some(adjustment) = process.oom_score_adj() {
         limits::set_oom_score_adj(adjustment, warnings)?;
     }
-    let terminal = file_system(plan, &linux, stdio, sources, channel)?;
+    let terminal = file_system(plan, &linux, stdio, &target, sources, channel)?;
     limits::set_limits(process.rlimits().as_deref().unwrap_or_default(), warnings)?;
     Ok(Prepared { terminal, listener, labels })
 }
@@ -158,12 +159,13 @@ fn file_system(
     plan: &ContainerPlan<'_>,
     linux: &Linux,
     stdio: &Stdio,
+    target: &mount::Target<'_>,
     mut sources: Sources,
     channel: &Channel,
 ) -> Result<Option<(OwnedFd, OwnedFd)>> {
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let propagation = linux.rootfs_propagation().as_deref();
-    let root = mount::mount_rootfs(plan.rootfs, sources.root.take(), &plan.target, propagation)?;
+    let root = mount::mount_rootfs(plan.rootfs, sources.root.take(), target, propagation)?;
     for (planned, source) in plan.mounts.iter().zip(sources.mounts.drain(..)) {
         mount::mount(root.as_fd(), planned, source, plan.cgroups)?;
     }

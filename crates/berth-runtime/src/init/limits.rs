@@ -86,6 +86,10 @@ fn text(limit: Option<u64>) -> String {
 /// How soon the OOM killer takes this process, -1000 (never) to 1000.
 pub(super) fn set_oom_score_adj(value: i32, warnings: &mut Vec<String>) -> Result<()> {
     let path = "/proc/self/oom_score_adj";
+    // Our parent's, usually: nobody has to be allowed to change it.
+    if fs::read_to_string(path).at(path)?.trim() == value.to_string() {
+        return Ok(());
+    }
     match fs::write(path, value.to_string()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let current = fs::read_to_string(path).at(path)?;

@@ -24,6 +24,9 @@ pub(crate) use gate::Gate;
 pub(crate) use identity::CAPABILITIES;
 pub(crate) use surroundings::{become_root, has_new};
 
+use berth_oci::{Context, Result};
+use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+use std::io;
 use std::os::fd::OwnedFd;
 
 /// What becomes standard input, output and error.
@@ -33,4 +36,21 @@ pub(crate) enum Stdio {
     Pipes([OwnedFd; 3]),
     /// A terminal, which the child opens in the container and sends to the monitor.
     Terminal { rows: u16, columns: u16 },
+}
+
+impl Stdio {
+    /// Pipes become this user's and group's: the root of a user namespace may not take them, and programs reopen them
+    /// by name (`/dev/stdout`).
+    pub(crate) fn give(&self, (uid, gid): (u32, u32)) -> Result<()> {
+        let Self::Pipes(descriptors) = self else { return Ok(()) };
+        for descriptor in descriptors {
+            let stat = fstat(descriptor).map_err(io::Error::from)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+                fchown(descriptor, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                    .map_err(io::Error::from)
+                    .context(|| "cannot give a pipe to the container's root")?;
+            }
+        }
+        Ok(())
+    }
 }

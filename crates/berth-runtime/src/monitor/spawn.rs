@@ -111,6 +111,9 @@ impl Monitor {
             is_attended: true,
             preserved: 0,
         };
+        if let Some(root) = birth::root_of(&linux) {
+            stdio.give(root)?;
+        }
         let born = birth::exec(&plan, &self.cgroup, stdio)?;
         let mut child = Process::new(born, ends, stdin);
         child.name = exec.id.clone().map(|id| (id, words(&exec.process)));

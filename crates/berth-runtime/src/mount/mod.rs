@@ -8,6 +8,8 @@ mod copy_up;
 mod devices;
 mod hide;
 pub mod in_root;
+mod mapped;
+mod overlay;
 mod plan;
 mod rootfs;
 mod sources;
@@ -16,7 +18,7 @@ pub(crate) use act::{CgroupMounts, make, make_read_only_now, mount};
 pub(crate) use devices::{console, devices, open_terminal};
 pub(crate) use hide::{hide, make_read_only};
 pub(crate) use plan::{MountPlan, option_words};
-pub(crate) use rootfs::{Entry, enter, mount_rootfs, propagate, root_read_only};
+pub(crate) use rootfs::{Entry, Target, enter, mount_rootfs, propagate, root_read_only};
 pub use rootfs::{in_assembled_root, open_root};
 pub(crate) use sources::Sources;
 

@@ -2,26 +2,42 @@
 
 use super::act::{attach, clone_tree, missing_for};
 use super::in_root;
+use super::overlay::overlay;
 use crate::bundle::RootfsMount;
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::mount::{Attributes, set_attributes};
-use rustix::fs::CWD;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_change, mount_move, unmount,
-};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, mount_move, unmount};
 use rustix::process::{fchdir, pivot_root};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// The directory that a root is mounted on.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    path: &'a Path,
+    place: OwnedFd,
+}
+
+impl<'a> Target<'a> {
+    /// Makes and opens it; to be called in the mount namespace of the container, and before its user namespace closes
+    /// the host's directories to us.
+    pub(crate) fn open(path: &'a Path) -> Result<Self> {
+        make_target(path)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from).at(path)?;
+        Ok(Self { path, place })
+    }
+}
+
 /// Mounts the root on `target` in this mount namespace, which nothing outside sees; `opened` is the root, when somebody
 /// else has made it.
 pub(crate) fn mount_rootfs(
     rootfs: &RootfsMount,
     opened: Option<OwnedFd>,
-    target: &Path,
+    target: &Target<'_>,
     propagation: Option<&str>,
 ) -> Result<OwnedFd> {
     let mount = match (opened, rootfs) {
@@ -44,14 +60,10 @@ pub(crate) fn mount_rootfs(
         .context(|| "cannot detach the mounts from the host's")?;
     let private = Attributes { propagation: libc::MS_PRIVATE, recursive: true, ..Attributes::default() };
     set_attributes(&mount, private).context(|| "cannot make the container's root private")?;
-    make_target(target)?;
     if propagation.is_some() {
-        surround_privately(target)?;
+        surround_privately(target.path)?;
     }
-    let location = rustix::fs::openat(CWD, target, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
-        .map_err(io::Error::from)
-        .at(target)?;
-    attach(&mount, &location).at(target)?;
+    attach(&mount, &target.place).at(target.path)?;
     in_root::locate(&mount, Path::new("/")).context(|| "cannot open the container's root")
 }
 
@@ -115,29 +127,6 @@ pub(crate) fn propagate(propagation: Option<&str>) -> Result<()> {
         .context(|| format!("cannot make the container's root {word}"))
 }
 
-/// Layers one by one, so that neither their number nor the length or the characters of their paths matter.
-fn overlay(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    let instance = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from)?;
-    let set = |key: &str, path: &Path| fsconfig_set_string(&instance, key, path).map_err(io::Error::from);
-    for lower in lowers {
-        set("lowerdir+", lower.as_ref()).map_err(old_kernel).at(lower)?;
-    }
-    set("upperdir", upper).at(upper)?;
-    set("workdir", work).at(work)?;
-    fsconfig_set_string(&instance, "source", "overlay").map_err(io::Error::from)?;
-    fsconfig_create(&instance).map_err(io::Error::from).at(upper)?;
-    Ok(fsmount(&instance, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(io::Error::from)?)
-}
-
-fn old_kernel(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(libc::EINVAL) => Error::unsupported("this kernel cannot mount layers one by one")
-            .hint("it needs Linux 6.7 or newer")
-            .into(),
-        _ => error,
-    }
-}
-
 /// How a process comes into its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -189,7 +178,7 @@ pub fn in_assembled_root<T: Send>(
     work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
 ) -> Result<T> {
     let assembled = || {
-        let root = mount_rootfs(rootfs, None, place, None)?;
+        let root = mount_rootfs(rootfs, None, &Target::open(place)?, None)?;
         for (source, target) in binds {
             let tree = clone_tree(source, true).at(source)?;
             let missing = missing_for(&tree)?;

@@ -2,11 +2,14 @@
 //! may look into directories that are closed to the world, nor change the owners that files are shown with.
 
 use super::act::{clone_tree, open_source};
+use super::mapped::mapped_overlay;
 use super::plan::{Kind, MountPlan};
 use crate::bundle::RootfsMount;
 use crate::user_namespace::Mappings;
-use berth_oci::{AtPath, Context, Error, Result};
+use berth_oci::{AtPath, Error, Result};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Detached mounts, one for each planned one that needs it.
 #[derive(Debug, Default)]
@@ -16,13 +19,18 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Opens all of them for a container in a user namespace with these mappings, or in none of its own.
+    /// Opens all of them for a container in a user namespace with these mappings, or in none of its own. `target` is
+    /// where the root will be mounted.
     pub(crate) fn open(
         rootfs: &RootfsMount,
         plans: &[MountPlan],
         namespace: Option<&Mappings>,
+        target: &Path,
     ) -> Result<Self> {
         let root = match (namespace, rootfs) {
+            (Some(mappings), RootfsMount::Overlay { lowers, upper, work }) => {
+                Some(mapped_overlay(lowers, upper, work, mappings, target)?)
+            }
             (Some(_), RootfsMount::Directory { path }) => Some(clone_tree(path, true).at(path)?),
             _ => None,
         };
@@ -46,9 +54,24 @@ fn source(plan: &MountPlan, namespace: Option<&Mappings>) -> Result<Option<Owned
             .hint("give it uidMappings and gidMappings")
         })?;
         let holder = mappings.namespace()?;
-        berth_sys::mount::map_owners(&tree, holder.as_fd(), owners.recursive).context(|| {
-            format!("`{}` lies on a file system that cannot be shown with other owners", source.display())
-        })?;
+        berth_sys::mount::map_owners(&tree, holder.as_fd(), owners.recursive)
+            .map_err(|error| cannot_map(&error, source))?;
     }
     Ok(Some(tree))
+}
+
+/// Which of the kernel's reasons it was.
+pub(super) fn cannot_map(error: &io::Error, source: &Path) -> Error {
+    let source = source.display();
+    match error.raw_os_error() {
+        Some(libc::EPERM) => {
+            Error::unsupported(format!("only the machine's root can show `{source}` with other owners"))
+                .hint("leave out `idmap`; containers of an ordinary user see that user's files as root's")
+        }
+        Some(libc::EINVAL) => Error::unsupported(format!(
+            "`{source}` lies on a file system that cannot be shown with other owners"
+        ))
+        .hint("ext4, XFS, Btrfs and tmpfs can; the file systems of networks and overlays cannot"),
+        _ => Error::internal(format!("cannot show `{source}` with other owners: {error}")),
+    }
 }

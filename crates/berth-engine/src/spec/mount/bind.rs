@@ -1,6 +1,8 @@
 //! `-v`, as docker reads it: a bind, a volume with a name, or one without.
 
-use super::{Below, Bind, Flag, Mount, Propagation, Volume, clean, clean_target, config, volume_name};
+use super::{
+    Below, Bind, Flag, Mount, Owners, Propagation, Volume, clean, clean_target, config, volume_name,
+};
 use berth_oci::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -83,6 +85,7 @@ fn bind(
         propagation: options.propagation,
         mode: mode.to_owned(),
         flag: Flag::Volume,
+        owners: options.owners.clone(),
         create_source: true,
     }))
 }
@@ -97,6 +100,7 @@ fn volume(name: &str, target: &str, mode: &str, options: &Mode) -> std::result::
         name: Some(volume_name(name).map_err(Problem::Whole)?),
         read_only: options.read_only,
         no_copy: options.no_copy,
+        owners: options.owners.clone(),
         mode: mode.to_owned(),
         ..Volume::default()
     }))
@@ -107,6 +111,7 @@ struct Mode {
     read_only: bool,
     no_copy: bool,
     propagation: Option<Propagation>,
+    owners: Owners,
 }
 
 /// What a word of `-v`'s third part is about; each may be said once.
@@ -117,6 +122,7 @@ enum Topic {
     Copy,
     Consistency,
     Propagation,
+    Owners,
 }
 
 fn topic(word: &str) -> Option<Topic> {
@@ -125,6 +131,8 @@ fn topic(word: &str) -> Option<Topic> {
         // Labels of SELinux: without SELinux docker accepts them and has nothing to do.
         "z" | "Z" => Some(Topic::Label),
         "nocopy" => Some(Topic::Copy),
+        "idmap" | "U" => Some(Topic::Owners),
+        word if word.starts_with("idmap=") => Some(Topic::Owners),
         "consistent" | "cached" | "delegated" => Some(Topic::Consistency),
         _ => Propagation::from_word(word).map(|_| Topic::Propagation),
     }
@@ -143,9 +151,20 @@ fn parse_mode(mode: &str) -> Result<Mode> {
     if repeated {
         return Err(invalid());
     }
+    let owners = words.iter().find_map(|word| owners(word)).transpose()?.unwrap_or_default();
     Ok(Mode {
+        owners,
         read_only: words.contains(&"ro"),
         no_copy: words.contains(&"nocopy"),
         propagation: words.iter().find_map(|word| Propagation::from_word(word)),
     })
+}
+
+/// What a word says about owners, if it does.
+fn owners(word: &str) -> Option<Result<Owners>> {
+    match word {
+        "idmap" => Some(Ok(Owners::Shown)),
+        "U" => Some(Ok(Owners::Given)),
+        _ => word.strip_prefix("idmap=").map(Owners::parse_idmap),
+    }
 }

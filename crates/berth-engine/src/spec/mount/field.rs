@@ -1,6 +1,8 @@
 //! `--mount`, as docker reads it: fields with commas between them.
 
-use super::{Below, Bind, Flag, Mount, Propagation, Tmpfs, Volume, clean, clean_target, config, volume_name};
+use super::{
+    Below, Bind, Flag, Mount, Owners, Propagation, Tmpfs, Volume, clean, clean_target, config, volume_name,
+};
 use crate::spec::csv;
 use crate::spec::size::parse_ram;
 use berth_oci::{Error, Result};
@@ -45,6 +47,7 @@ struct Fields {
     bind: Option<BindFields>,
     volume: Option<VolumeFields>,
     tmpfs: Option<Vec<String>>,
+    owners: Owners,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -112,6 +115,14 @@ impl Fields {
             "source" | "src" => self.source = Some(field.needed()?.to_owned()),
             "target" | "dst" | "destination" => self.target = Some(field.needed()?.to_owned()),
             "readonly" | "ro" => self.read_only = field.boolean()?,
+            "idmap" => {
+                self.owners = match field.value {
+                    Some(maps) => Owners::parse_idmap(maps)?,
+                    None => Owners::Shown,
+                };
+            }
+            "u" | "chown" if field.boolean()? => self.owners = Owners::Given,
+            "u" | "chown" => {}
             // For docker on a Mac; here both sides always agree.
             "consistency" => match field.needed()? {
                 "default" | "consistent" | "cached" | "delegated" => {}
@@ -192,6 +203,7 @@ impl Fields {
             propagation: fields.propagation.as_ref().map(propagation).transpose()?,
             mode: String::new(),
             flag: Flag::Mount,
+            owners: self.owners,
             create_source: fields.create_source,
         }))
     }
@@ -206,6 +218,7 @@ impl Fields {
             no_copy: fields.no_copy,
             subpath: fields.subpath.as_deref().map(subpath).transpose()?,
             flag: Flag::Mount,
+            owners: self.owners,
             driver: fields.driver,
             options: fields.options,
             labels: fields.labels,
@@ -217,6 +230,9 @@ impl Fields {
         let wrong = |e: &dyn std::fmt::Display| config("tmpfs", e);
         if self.source.is_some() {
             return Err(wrong(&"field Source must not be specified"));
+        }
+        if self.owners != Owners::Kept {
+            return Err(wrong(&"memory has no owners to map"));
         }
         let mut options = self.tmpfs.unwrap_or_default();
         options.extend(self.read_only.then(|| "ro".to_owned()));

@@ -7,6 +7,7 @@
 mod bind;
 mod field;
 mod from;
+mod owners;
 #[cfg(test)]
 mod tests;
 mod tmpfs;
@@ -14,6 +15,7 @@ mod tmpfs;
 pub use bind::{VolumeFlag, parse_volume};
 pub use field::{MountFlag, parse_mount};
 pub use from::VolumesFrom;
+pub use owners::{IdMaps, IdRange, Owners};
 pub use tmpfs::parse_tmpfs;
 
 use berth_oci::{Error, Result};
@@ -64,6 +66,9 @@ pub struct Bind {
     /// Which flag it came from.
     #[serde(default)]
     pub flag: Flag,
+    /// Whose its files are.
+    #[serde(default)]
+    pub owners: Owners,
     /// Whether a source that is not there becomes an empty directory: `-v` does that, `--mount` only when told.
     pub create_source: bool,
 }
@@ -103,6 +108,8 @@ pub struct Volume {
     pub mode: String,
     /// Which flag it came from.
     pub flag: Flag,
+    /// Whose its files are.
+    pub owners: Owners,
     /// What the volume is to be, if it has to be made.
     pub driver: Option<String>,
     /// Options for that driver.

@@ -9,6 +9,7 @@ fn show(mount: Result<Mount>) -> String {
             text += if b.read_only { " ro" } else { "" };
             text += &if b.below == Below::Enabled { String::new() } else { format!(" {:?}", b.below) };
             text += b.propagation.map_or("", Propagation::as_str);
+            text += owners(&b.owners);
             text += if b.flag == Flag::Mount && b.create_source { " create" } else { "" };
             text
         }
@@ -16,6 +17,7 @@ fn show(mount: Result<Mount>) -> String {
             let mut text = format!("{} => {}", v.name.as_deref().unwrap_or("?"), v.target.display());
             text += if v.read_only { " ro" } else { "" };
             text += if v.no_copy { " nocopy" } else { "" };
+            text += owners(&v.owners);
             text += &v.subpath.map_or(String::new(), |path| format!(" at {}", path.display()));
             text += &v.driver.map_or(String::new(), |driver| format!(" by {driver}"));
             text += &v.options.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
@@ -27,12 +29,27 @@ fn show(mount: Result<Mount>) -> String {
     }
 }
 
+fn owners(owners: &Owners) -> &'static str {
+    match owners {
+        Owners::Kept => "",
+        Owners::Shown => " shown",
+        Owners::Mapped(_) => " mapped",
+        Owners::Given => " given",
+    }
+}
+
 #[test]
 fn volumes() {
     for (text, expected) in [
         ("/a:/b", "/a -> /b"),
         ("/a:/b:ro", "/a -> /b ro"),
         ("/a:/b:rw,z", "/a -> /b"),
+        ("/a:/b:idmap", "/a -> /b shown"),
+        ("/a:/b:ro,U", "/a -> /b ro given"),
+        ("/a:/b:idmap=uids=0-1-1;gids=0-1-1", "/a -> /b mapped"),
+        ("/a:/b:idmap=x", "invalid idmap `x`"),
+        ("/a:/b:idmap,U", "invalid mode: idmap,U"),
+        ("data:/b:idmap", "data => /b shown"),
         ("/a:/b:ro,rslave", "/a -> /b rorslave"),
         ("/a/../c/:/b//d/.", "/c -> /b/d"),
         ("./x:/b", "/here/x -> /b"),
@@ -98,6 +115,11 @@ fn mounts() {
         ("type=bind,src=/a,dst=/b,ro=false,bind-propagation=shared", "/a -> /bshared"),
         ("type=bind,src=/a,dst=/b,bind-recursive=disabled", "/a -> /b Disabled"),
         ("type=tmpfs,target=/t", "tmpfs /t "),
+        ("type=bind,src=/a,dst=/b,idmap", "/a -> /b shown"),
+        ("type=bind,src=/a,dst=/b,idmap=uids=0-1-1;gids=0-1-1", "/a -> /b mapped"),
+        ("type=volume,src=ab,dst=/b,chown=true", "ab => /b given"),
+        ("type=bind,src=/a,dst=/b,U=false", "/a -> /b"),
+        ("type=tmpfs,dst=/t,idmap", "invalid mount config for type \"tmpfs\": memory has no owners to map"),
         ("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=1770,ro", "tmpfs /t size=1048576,mode=1770,ro"),
         ("type=bind,src=/a", "target is required"),
         ("type=bind,target=/b", "invalid mount config for type \"bind\": field Source must not be empty"),

@@ -139,7 +139,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": list(&security_options(spec)),
         "UTSMode": if spec.host_uts { "host" } else { "" },
-        "UsernsMode": "",
+        "UsernsMode": spec.users.to_string(),
         "ShmSize": spec.shm_bytes(),
         "Runtime": "berth",
         "Isolation": "",

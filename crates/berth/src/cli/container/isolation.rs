@@ -59,6 +59,9 @@ pub(crate) struct IsolationOptions {
     /// PID namespace to use
     #[arg(long, value_name = "string")]
     pid: Option<String>,
+    /// User namespace to use: host, or users of its own: auto, auto:size=N
+    #[arg(long, value_name = "string")]
+    userns: Option<String>,
     /// UTS namespace to use
     #[arg(long, value_name = "string")]
     uts: Option<String>,
@@ -75,6 +78,7 @@ impl IsolationOptions {
         let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
         (spec.devices, spec.cdi_devices) = read_devices(&self.device).client()?;
         spec.pid = text(&self.pid).parse().client()?;
+        spec.users = text(&self.userns).parse().client()?;
         spec.host_uts = spec::parse_uts(&text(&self.uts)).client()?;
         spec.host_cgroups = spec::parse_cgroupns(&text(&self.cgroupns)).client()?;
         spec.ipc = text(&self.ipc).parse()?;

@@ -1,0 +1,116 @@
+//! Layers under a writable directory, as one mount that is nowhere yet.
+//!
+//! Here: the two ways in which kernels want to be told the layers. Not here: which layers, or where the mount goes.
+//! Invariant: neither the characters nor the length of a path matter.
+
+use berth_oci::{AtPath, Context, Error, Result};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// The longest value that `fsconfig` takes.
+const VALUE_LIMIT: usize = 255;
+
+/// Makes it; `lowers` are read-only, the uppermost first.
+pub(super) fn overlay(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    match one_by_one(lowers, upper, work)? {
+        Some(mount) => Ok(mount),
+        None => in_one_word(lowers, upper, work),
+    }
+}
+
+/// One option for each layer, as Linux 6.7 learned it; none where the kernel does not know it.
+fn one_by_one(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<Option<OwnedFd>> {
+    let instance = instance()?;
+    let options = lowers.iter().map(|lower| ("lowerdir+", lower.as_ref()));
+    for (key, path) in options.chain([("upperdir", upper), ("workdir", work)]) {
+        match fsconfig_set_string(&instance, key, path) {
+            Err(Errno::INVAL) => return Ok(None),
+            set => set.map_err(io::Error::from).at(path)?,
+        }
+    }
+    match fsconfig_create(&instance) {
+        Err(Errno::INVAL) => Ok(None),
+        created => {
+            created.map_err(io::Error::from).at(upper)?;
+            mount(&instance).map(Some)
+        }
+    }
+}
+
+/// Everything in one option of at most 255 characters, with a colon between two layers: each is named by the number
+/// of a descriptor, seen from where those lie, which makes about 80 of them.
+fn in_one_word(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let open = |path: &Path| {
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)
+            .at(path)
+    };
+    let lowers = lowers.iter().map(|lower| open(lower.as_ref())).collect::<Result<Vec<_>>>()?;
+    let (upper_dir, work_dir) = (open(upper)?, open(work)?);
+    let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+    let word = lowers.iter().map(number).collect::<Vec<_>>().join(":");
+    if word.len() > VALUE_LIMIT {
+        return Err(Error::unsupported(format!("this kernel cannot stack {} layers", lowers.len()))
+            .hint("Linux 6.7 and newer can"));
+    }
+    let options = [("lowerdir", word), ("upperdir", number(&upper_dir)), ("workdir", number(&work_dir))];
+    let made = berth_sys::namespace::in_own_directory(Path::new("/proc/self/fd"), || {
+        let made = || -> Result<OwnedFd> {
+            let instance = instance()?;
+            for (key, value) in &options {
+                fsconfig_set_string(&instance, *key, value.as_str()).map_err(io::Error::from)?;
+            }
+            fsconfig_create(&instance).map_err(io::Error::from).at(upper)?;
+            mount(&instance)
+        };
+        Ok(made())
+    });
+    made.context(|| "cannot look at our own descriptors")?
+}
+
+fn instance() -> Result<OwnedFd> {
+    let instance = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from)?;
+    fsconfig_set_string(&instance, "source", "overlay").map_err(io::Error::from)?;
+    Ok(instance)
+}
+
+fn mount(instance: &OwnedFd) -> Result<OwnedFd> {
+    Ok(fsmount(instance, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(io::Error::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn both_ways_show_the_uppermost_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        // A path with everything that an option's syntax would stumble over.
+        let lowers: Vec<_> = ["upper:most,a\\b", "middle", "lowest"].map(place).into();
+        for (at, lower) in lowers.iter().enumerate() {
+            fs::write(lower.join("who"), at.to_string()).unwrap();
+            fs::write(lower.join(at.to_string()), "").unwrap();
+        }
+        let made: [fn(&[std::path::PathBuf], &Path, &Path) -> Result<Option<OwnedFd>>; 2] =
+            [one_by_one, |lowers, upper, work| in_one_word(lowers, upper, work).map(Some)];
+        for (number, make) in made.into_iter().enumerate() {
+            let (upper, work) = (place(&format!("u{number}")), place(&format!("w{number}")));
+            let Some(mount) = make(&lowers, &upper, &work).unwrap() else { continue };
+            let below = format!("/proc/self/fd/{}", mount.as_raw_fd());
+            assert_eq!(fs::read_to_string(format!("{below}/who")).unwrap(), "0");
+            assert_eq!(fs::read_dir(&below).unwrap().count(), 4);
+        }
+    }
+}
