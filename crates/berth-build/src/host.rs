@@ -3,6 +3,7 @@
 use crate::cancel::Cancel;
 use crate::git_ref::GitRef;
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Result};
+use berth_store::Lease;
 use berth_store::mount::Rootfs;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,15 @@ pub trait Host: Sync {
     /// # Errors
     /// It is not there, or not for that platform.
     fn stored(&self, digest: &Digest, platform: &Platform) -> Result<BaseImage>;
+
+    /// What a cache that was brought along knows of a step.
+    fn cached(&self, key: &Digest) -> Option<KnownStep>;
+
+    /// Brings the layer of a step that such a cache knows; it is kept for the lease.
+    ///
+    /// # Errors
+    /// It is not there any more, or is not what the cache says it is.
+    fn bring(&self, layer: &Layer, lease: &Lease) -> Result<()>;
 
     /// Runs a step to its end; what it writes goes to `output`.
     ///
@@ -116,6 +126,45 @@ pub struct BaseImage {
     pub config: ImageConfig,
     /// Its layers, the base first.
     pub layers: Vec<Layer>,
+}
+
+/// A step that was done, here or elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownStep {
+    /// What its result depends on.
+    pub key: Digest,
+    /// The builder's own words about it.
+    pub document: String,
+    /// What it made.
+    pub layers: Vec<Layer>,
+}
+
+/// Something that a build was made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Material {
+    /// An image.
+    Image {
+        /// Its name.
+        name: String,
+        /// For what.
+        platform: String,
+        /// What the name meant.
+        digest: Digest,
+    },
+    /// A file of the web.
+    Web {
+        /// Where.
+        url: String,
+        /// What it was.
+        digest: Digest,
+    },
+    /// A repository.
+    Git {
+        /// Where, and which branch or tag.
+        url: String,
+        /// What that meant.
+        commit: String,
+    },
 }
 
 /// A layer of the store.

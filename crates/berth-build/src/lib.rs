@@ -26,8 +26,8 @@ pub use cancel::Cancel;
 pub use event::{Event, Listener};
 pub use failure::{Failure, StepFailure};
 pub use host::{
-    BaseImage, GitAccess, GitCommit, Host, Layer, Step, StepExit, StepMount, StepMountSource, StepNetwork,
-    WebFile,
+    BaseImage, GitAccess, GitCommit, Host, KnownStep, Layer, Material, Step, StepExit, StepMount,
+    StepMountSource, StepNetwork, WebFile,
 };
 pub use request::{
     BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache, context_name,

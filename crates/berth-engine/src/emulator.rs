@@ -45,6 +45,12 @@ pub(crate) fn check(platform: &Platform) -> Result<()> {
     }
 }
 
+/// Whether programs for that platform run here, as they are or under an emulator.
+#[must_use]
+pub fn runs_here(platform: &Platform) -> bool {
+    check(platform).is_ok()
+}
+
 /// Whether the processor runs them itself.
 pub(crate) fn is_native(platform: &Platform) -> bool {
     let host = Platform::host();

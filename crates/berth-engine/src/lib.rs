@@ -12,6 +12,7 @@ mod emulator;
 mod engine;
 mod etc;
 mod events;
+mod image_lists;
 mod images;
 mod manifest_lists;
 mod matching;
@@ -26,8 +27,13 @@ mod tree;
 mod usage;
 mod volume;
 
-pub use build::{BuildOptions, BuildOutcome, BuildOutput, BuildResult, StepLimits, WEB_FILE_LIMIT};
+pub use build::{
+    Annotated, Attestations, BuildAnnotation, BuildOptions, BuildOutcome, BuildOutput, BuildResult,
+    CachePlace, CacheSink, CacheSource, ImageForm, OutputPlace, ProvenanceDetail, StepLimits, WEB_FILE_LIMIT,
+};
+pub use emulator::runs_here;
 pub use engine::{Engine, EngineSettings};
+pub use image_lists::{JoinedList, ListSource};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImportOptions, Loaded, Place, PruneOptions, Pruned, Pulled,
     Pushed, Removal, RemoveOptions, is_missing_tag,

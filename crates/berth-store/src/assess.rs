@@ -61,9 +61,12 @@ pub(crate) fn layer_of(connection: &Connection, blob: &Digest) -> Answer<Option<
     Ok(row.optional()?)
 }
 
-/// Whether the config of an image manifest is one that promises layers (an artifact's is not).
+/// Whether the config of an image manifest is one that promises layers. An artifact's is not, nor that of an
+/// attestation, which BuildKit dresses up as an image whose layers are statements.
 pub(crate) fn is_image(image: &ImageManifest) -> bool {
+    let is_layer = |descriptor: &Descriptor| media_type::layer_compression(&descriptor.media_type).is_some();
     [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG].contains(&image.config.media_type.as_str())
+        && (image.layers.is_empty() || image.layers.iter().any(is_layer))
 }
 
 /// One manifest and what hangs on it.

@@ -6,7 +6,7 @@
 ///
 /// # Errors
 /// A quote that is not closed, or one inside a field.
-pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
+pub fn fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

@@ -27,7 +27,7 @@ mod suggest;
 mod tests;
 mod word;
 
-pub(crate) use csv::fields as csv_fields;
+pub use csv::fields as csv_fields;
 pub(crate) use mount::ram_bytes;
 
 pub use ast::{

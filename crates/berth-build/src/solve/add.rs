@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::failure::{Failure, StepFailure};
 use crate::files::{Root, Wanted, pick};
 use crate::git_ref::GitRef;
-use crate::host::{GitAccess, GitCommit};
+use crate::host::{GitAccess, GitCommit, Material};
 use berth_oci::{AtPath, Error, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -50,6 +50,7 @@ pub(super) fn add(
             None if web::is_address(&source) => {
                 let mut remote =
                     told(solver, &source, || web::find(solver, &source, checksum.as_deref(), turn.fresh))?;
+                shared.note_material(remote.material());
                 remote.unpack = add.unpack.unwrap_or(false);
                 transfer.remotes.push(remote);
             }
@@ -100,6 +101,7 @@ fn find(solver: &Solver<'_>, source: GitRef) -> Result<Repository, Failure> {
     let shared = solver.shared;
     let access = shared.request.git_access(&source);
     let commit = told(solver, &source.shown(), || shared.host.commit(&source, &access, shared.cancel))?;
+    shared.note_material(Material::Git { url: source.shown(), commit: commit.id.clone() });
     Ok(Repository { source, access, commit })
 }
 

@@ -191,6 +191,10 @@ impl Transfer<'_> {
         if !turn.fresh
             && let Some(record) = known(shared, &quick)?
         {
+            if let Some(alias) = &record.alias {
+                // It takes part, too: with other layers of the same contents, it is the one to be found.
+                known(shared, alias)?;
+            }
             let key = record.alias.clone().unwrap_or(quick);
             return Ok(found(shared, turn, &key, record));
         }
@@ -285,6 +289,7 @@ impl Transfer<'_> {
         mode: Option<&ModeChange>,
     ) -> Result<Vec<Layer>> {
         let shared = doing.shared;
+        shared.bring(&snapshot.layers)?;
         let base = Root::layers(doing.place.view(&snapshot.diff_ids())?);
         let whole = Target::new(Some(&base), shared.now().as_second(), shared.request.epoch);
         let owner = self.chown.as_deref().map(|text| look_up_owner(text, &whole)).transpose()?;
@@ -336,6 +341,7 @@ impl Transfer<'_> {
 
 /// The tree that layers make.
 fn layers_tree(shared: &Shared<'_>, layers: &[Layer]) -> Result<LayersTree> {
+    shared.bring(layers)?;
     let place = shared.store.workplace()?;
     let ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let view: View = place.view(&ids)?;

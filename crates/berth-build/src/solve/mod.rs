@@ -5,6 +5,7 @@
 //! nothing else; a stage that nobody needs is never looked at.
 
 mod add;
+mod cached;
 mod config;
 mod context;
 mod copy;
@@ -32,10 +33,11 @@ use crate::dockerfile::{Dockerfile, Globals, Inputs, parse};
 use crate::event::{Event, Listener};
 use crate::failure::Failure;
 use crate::history::Recording;
-use crate::host::{Host, Layer};
+use crate::host::{Host, KnownStep, Layer, Material};
 use crate::request::BuildRequest;
 use berth_oci::{ImageConfig, Platform, Result};
 use berth_store::{Lease, Store};
+use cached::Cached;
 use context::Contexts;
 use gate::Gate;
 use graph::Graph;
@@ -53,6 +55,10 @@ pub struct Built {
     pub images: Vec<BuiltImage>,
     /// `--build-arg`s that no stage asked for.
     pub unused_args: Vec<String>,
+    /// Every step whose result took part.
+    pub steps: Vec<KnownStep>,
+    /// What came from elsewhere.
+    pub materials: BTreeSet<Material>,
     /// Keeps the layers until somebody gives the image a name.
     pub lease: Lease,
 }
@@ -83,6 +89,8 @@ pub(crate) struct Shared<'a> {
     numbers: AtomicUsize,
     failure: Mutex<Option<Failure>>,
     used_args: Mutex<BTreeSet<String>>,
+    pub(crate) cached: Cached,
+    materials: Mutex<BTreeSet<Material>>,
 }
 
 /// One platform's share of a build.
@@ -137,6 +145,8 @@ pub fn build(
         numbers: AtomicUsize::new(1),
         failure: Mutex::new(None),
         used_args: Mutex::new(BTreeSet::new()),
+        cached: Cached::default(),
+        materials: Mutex::default(),
     };
     let solvers = request
         .platforms
@@ -156,10 +166,12 @@ pub fn build(
         return Err(failure);
     }
     let images = results.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+    cached::settle(&shared)?;
     let unused_args = shared.unused_args();
     drop(solvers);
-    drop(shared);
-    Ok(Built { images, unused_args, lease })
+    let steps = shared.cached.used();
+    let materials = shared.materials.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Built { images, unused_args, steps, materials, lease })
 }
 
 impl Shared<'_> {
@@ -186,6 +198,11 @@ impl Shared<'_> {
 
     pub(crate) fn tell(&self, event: Event<'_>) {
         self.recording.event(event);
+    }
+
+    /// Something came from elsewhere.
+    pub(crate) fn note_material(&self, material: Material) {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
     }
 
     /// The first failure counts; it ends everything else.
@@ -240,6 +257,7 @@ impl<'a> Solver<'a> {
             }
         });
         let snapshot = self.stage(self.graph.target)?;
+        self.shared.bring(&snapshot.layers)?;
         Ok(snapshot.image(&self.inputs.target_platform, self.shared))
     }
 

@@ -139,6 +139,7 @@ impl Sandbox<'_> {
     fn run(&self, doing: &Doing<'_>) -> Result<Vec<Layer>> {
         let shared = self.solver.shared;
         shared.host.check_platform(&self.snapshot.platform)?;
+        shared.bring(&self.snapshot.layers)?;
         let ids = self.snapshot.diff_ids();
         let directory = doing.place.directory()?;
         let rootfs = doing.place.rootfs(&ids)?;

@@ -262,6 +262,7 @@ impl One {
                 write(&tree.root, choices)?
             }
             Source::Layers(layers) => {
+                shared.bring(layers)?;
                 let place = shared.store.workplace()?;
                 let ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
                 let root = Root::layers(place.view(&ids)?);

@@ -76,6 +76,7 @@ impl Snapshot {
         }
         // What is made here was made now, by whoever says so.
         (image.created, image.author, image.comment, image.docker_version) = (None, None, None, None);
+        image.cache = None;
         image.os.clone_from(&platform.os);
         image.architecture.clone_from(&platform.architecture);
         image.variant.clone_from(&platform.variant);

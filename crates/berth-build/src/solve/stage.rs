@@ -8,7 +8,7 @@ use crate::dockerfile::{Command, Instruction, Span, parse_trigger};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::history::{StepOutcome, StepReport};
-use crate::host::BaseImage;
+use crate::host::{BaseImage, Material};
 use crate::request::NamedContext;
 use berth_oci::{Context, Digest, Error, Kind, Platform, Reference, Result};
 use std::time::Instant;
@@ -202,6 +202,8 @@ pub(super) fn fetch(
     };
     match found {
         Ok(base) => {
+            let (name, digest) = (wanted.to_string(), base.digest.clone());
+            shared.note_material(Material::Image { name, platform: platform.to_string(), digest });
             shared.tell(Event::Done { step, elapsed: started.elapsed() });
             Ok(base)
         }

@@ -258,8 +258,20 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A step's record, where its layers are still here.
+/// A step's record, where its layers are still here, or can be brought.
 pub(super) fn known(shared: &Shared<'_>, key: &Digest) -> Result<Option<Record>> {
+    let found = match stored(shared, key)? {
+        Some(record) => Some(record),
+        None => super::cached::elsewhere(shared, key),
+    };
+    if let Some(record) = &found {
+        shared.cached.uses(key, record);
+    }
+    Ok(found)
+}
+
+/// A step's record in the store.
+pub(super) fn stored(shared: &Shared<'_>, key: &Digest) -> Result<Option<Record>> {
     let Some(found) = shared.store.step(key, shared.lease)? else { return Ok(None) };
     // A record that an older berth wrote in other words is no record.
     Ok(serde_json::from_str(&found.document).ok())
@@ -267,6 +279,7 @@ pub(super) fn known(shared: &Shared<'_>, key: &Digest) -> Result<Option<Record>>
 
 /// Writes a step down.
 pub(super) fn remember(shared: &Shared<'_>, key: &Digest, record: &Record, cost: Duration) -> Result<()> {
+    shared.cached.uses(key, record);
     let document = serde_json::to_string(record).expect("a record has string keys");
     let layers: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id.clone()).collect();
     shared.store.put_step(&NewStep { key, document: &document, layers: &layers, cost })

@@ -6,7 +6,7 @@
 use super::Solver;
 use super::step::Doing;
 use crate::files::digest_of_reader;
-use crate::host::WebFile;
+use crate::host::{Material, WebFile};
 use berth_oci::{Algorithm, AtPath, Digest, Error, Result};
 use berth_store::{Store, Workplace};
 use std::fs::{self, File};
@@ -67,6 +67,11 @@ impl Remote {
     /// What stands for it in a key.
     pub(super) fn input(&self) -> (String, String) {
         (format!("fetched {}", self.name), self.digest.to_string())
+    }
+
+    /// As a part of what the build is made of.
+    pub(super) fn material(&self) -> Material {
+        Material::Web { url: self.url.clone(), digest: self.digest.clone() }
     }
 
     /// Its bytes: fetched now, if they are not here yet, and proved.

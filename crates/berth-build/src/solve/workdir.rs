@@ -37,6 +37,7 @@ pub(super) fn workdir(
         inputs.add("epoch", epoch.to_string());
     }
     let outcome = perform(solver, snapshot, turn, &Made { inputs: &inputs, files: &[] }, &|doing| {
+        shared.bring(&snapshot.layers)?;
         let view = doing.place.view(&snapshot.diff_ids())?;
         let root = Root::layers(view);
         let mut target = Target::new(Some(&root), shared.now().as_second(), shared.request.epoch);

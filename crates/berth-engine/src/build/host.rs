@@ -1,12 +1,14 @@
 //! What a build asks of this machine: images and running steps.
 
+use super::cache::Imports;
 use super::remote::WEB_FILE_LIMIT;
 use super::step;
 use crate::Engine;
 use crate::spec::{ExtraHost, Ulimit};
 use berth_build::git_ref::GitRef;
-use berth_build::{BaseImage, Cancel, GitAccess, GitCommit, Host, Layer, Step, StepExit, WebFile};
+use berth_build::{BaseImage, Cancel, GitAccess, GitCommit, Host, KnownStep, Layer, Step, StepExit, WebFile};
 use berth_oci::{Digest, Kind, Platform, Platforms, Reference, Result, Silent};
+use berth_store::Lease;
 use std::path::Path;
 
 /// Limits of every step.
@@ -26,6 +28,7 @@ pub struct StepLimits {
 pub(super) struct EngineHost<'a> {
     pub(super) engine: &'a Engine,
     pub(super) limits: &'a StepLimits,
+    pub(super) imports: &'a Imports,
 }
 
 impl Host for EngineHost<'_> {
@@ -42,6 +45,14 @@ impl Host for EngineHost<'_> {
 
     fn stored(&self, digest: &Digest, platform: &Platform) -> Result<BaseImage> {
         self.local(digest.as_str(), platform)
+    }
+
+    fn cached(&self, key: &Digest) -> Option<KnownStep> {
+        self.imports.step(key)
+    }
+
+    fn bring(&self, layer: &Layer, lease: &Lease) -> Result<()> {
+        self.imports.bring(self.engine, layer, lease)
     }
 
     fn run(&self, step: &Step<'_>, output: &mut dyn FnMut(&[u8])) -> Result<StepExit> {

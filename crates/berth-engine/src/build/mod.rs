@@ -3,23 +3,37 @@
 //! Here: the verb, and what the builder asks of this machine. Not here: the language, keys, layers; those are
 //! `berth-build`'s. Invariant: an image gets its name when all of it is there.
 
+mod annotations;
+mod attest;
+mod cache;
 mod git;
 mod host;
+mod image_set;
 mod output;
 mod output_files;
+mod provenance;
 mod remote;
+mod sbom;
 mod step;
 
+pub(crate) use annotations::words_for as annotation_words;
+pub use annotations::{Annotated, BuildAnnotation};
+pub use attest::{Attestations, ProvenanceDetail};
+pub use cache::{CachePlace, CacheSink, CacheSource};
 pub use host::StepLimits;
-pub use output::BuildOutput;
+pub use image_set::ImageForm;
+pub use output::{BuildOutput, OutputPlace};
 pub use remote::WEB_FILE_LIMIT;
 
 use crate::Engine;
+use attest::Predicate;
 use berth_build::history::{BuildReport, Recording};
-use berth_build::{BuildRequest, BuiltImage, Cancel, Failure, Listener};
-use berth_oci::{Descriptor, Digest, Reference, Result};
+use berth_build::{BuildRequest, Built, BuiltImage, Cancel, Failure, Listener};
+use berth_oci::{Descriptor, Digest, Platform, Reference, Result};
+use cache::{Exporter, Imports};
 use host::EngineHost;
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use provenance::Period;
 use std::path::PathBuf;
 
 /// A build, and what is to become of it.
@@ -30,7 +44,13 @@ pub struct BuildOptions {
     /// The image's names.
     pub names: Vec<Reference>,
     /// `--annotation`.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Vec<BuildAnnotation>,
+    /// What is said of the image beside it.
+    pub attestations: Attestations,
+    /// `--cache-from`.
+    pub cache_from: Vec<CacheSource>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheSink>,
     /// Whether all layers become one.
     pub squash: bool,
     /// Where the result goes beside the store.
@@ -42,12 +62,14 @@ pub struct BuildOptions {
 /// What a build came to.
 #[derive(Clone, Debug)]
 pub struct BuildResult {
-    /// The image's id; `None` where nothing asked for an image.
-    pub target: Option<Digest>,
+    /// The image; `None` where nothing asked for one.
+    pub target: Option<Descriptor>,
     /// The digests of the configurations, one for each platform.
     pub configs: Vec<Digest>,
     /// `--build-arg`s that no stage asked for.
     pub unused_args: Vec<String>,
+    /// What provenance says, for each platform, where it was asked for.
+    pub provenance: Vec<(Platform, serde_json::Value)>,
 }
 
 /// A build that is over, well or not.
@@ -76,7 +98,7 @@ impl Engine {
         let recording = Recording::begin(store, listener, &options.request)?;
         let result = self.build_recorded(options, &recording, cancel);
         let log = recording.log_path().to_owned();
-        let target = result.as_ref().ok().and_then(|result| result.target.clone());
+        let target = result.as_ref().ok().and_then(|result| Some(result.target.as_ref()?.digest.clone()));
         let names = options.names.iter().map(ToString::to_string).collect();
         let report = recording.finish(target, names, result.as_ref().err())?;
         Ok(BuildOutcome { result, report, log })
@@ -89,40 +111,70 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<BuildResult, Failure> {
         let store = self.store()?;
-        let host = EngineHost { engine: self, limits: &options.limits };
+        let started = Timestamp::now();
+        let imports = Imports::read(self, &options.cache_from, recording);
+        let host = EngineHost { engine: self, limits: &options.limits, imports: &imports };
         let built = berth_build::build(store, &host, recording, cancel, &options.request)?;
-        let images = built.images.iter().map(|image| self.finished(image, options, &built.lease));
+        let images = built.images.iter().map(|image| self.finished(image, options, &built));
         let images = images.collect::<Result<Vec<_>>>()?;
+        let period = Period { started, finished: Timestamp::now() };
+        let predicates = images.iter().map(|image| self.predicates(image, options, &built, period));
+        let predicates = predicates.collect::<Result<Vec<_>>>()?;
+        let (lease, listener) = (&built.lease, recording);
         let export = output::Export {
             engine: self,
             options,
             images: &images,
-            lease: &built.lease,
-            listener: recording,
+            predicates: &predicates,
+            lease,
+            listener,
         };
         let target = export.all()?;
+        let steps = &built.steps;
+        let exporter = Exporter { engine: self, steps, images: &images, imports: &imports, lease, listener };
+        exporter.all(&options.cache_to)?;
+        let said = images.iter().zip(&predicates).filter_map(|(image, predicates)| {
+            let provenance = predicates.iter().find(|predicate| predicate.kind == provenance::KIND)?;
+            Some((image.platform.clone(), provenance.value.clone()))
+        });
         Ok(BuildResult {
             target,
             configs: images.iter().map(|image| output::config_digest(&image.config)).collect(),
+            provenance: said.collect(),
             unused_args: built.unused_args,
         })
     }
 
-    /// The image as it is to be kept.
-    fn finished(
+    /// What is said of an image.
+    fn predicates(
         &self,
         image: &BuiltImage,
         options: &BuildOptions,
-        lease: &berth_store::Lease,
-    ) -> Result<BuiltImage> {
-        match options.squash {
-            true => output::squashed(self.store()?, image, lease),
-            false => Ok(image.clone()),
+        built: &Built,
+        period: Period,
+    ) -> Result<Vec<Predicate>> {
+        let mut predicates = Vec::new();
+        if options.attestations.sbom {
+            let name = options.names.first().map_or_else(|| "image".to_owned(), Reference::familiar);
+            let now = options.request.epoch.and_then(|epoch| Timestamp::from_second(epoch).ok());
+            predicates.push(sbom::sbom(self.store()?, image, &name, now.unwrap_or(period.finished))?);
         }
+        if let Some(detail) = options.attestations.provenance {
+            let materials = built.materials.iter();
+            predicates.push(provenance::provenance(&options.request, materials, detail, period));
+        }
+        Ok(predicates)
     }
-}
 
-/// The descriptors of an image's layers.
-fn descriptors(image: &BuiltImage) -> Vec<Descriptor> {
-    image.layers.iter().map(|layer| layer.descriptor.clone()).collect()
+    /// The image as it is to be kept.
+    fn finished(&self, image: &BuiltImage, options: &BuildOptions, built: &Built) -> Result<BuiltImage> {
+        let mut image = match options.squash {
+            true => output::squashed(self.store()?, image, &built.lease)?,
+            false => image.clone(),
+        };
+        if options.cache_to.iter().any(|sink| sink.place == CachePlace::Inline) {
+            image.config.cache = Some(cache::inline(&built.steps, &image));
+        }
+        Ok(image)
+    }
 }

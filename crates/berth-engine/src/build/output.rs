@@ -1,25 +1,54 @@
 //! What becomes of a build: an image of the store, a directory, an archive, a registry's image.
+//!
+//! Not here: what the image is made of (`image_set.rs`). Invariant: an image gets its name when all of it is there.
 
-use super::{BuildOptions, descriptors};
+use super::BuildOptions;
+use super::annotations::BuildAnnotation;
+use super::attest::Predicate;
+use super::image_set::{ImageForm, ImageParts, ImageSet};
 use crate::Engine;
-use crate::images::Place;
+use crate::images::{Origins, write_archive};
 use berth_build::{BuiltImage, Event, Layer, Listener};
-use berth_oci::{AtPath, Context, Digest, Error, ImageConfig, Platforms, Result, Silent};
-use berth_store::{ChangesOptions, Lease, Store, write_changes};
+use berth_oci::{
+    AtPath, Context, Descriptor, Digest, Error, ImageConfig, Platforms, Reference, Result, Silent, Sink, copy,
+};
+use berth_store::archives::{ArchiveFormat, Layout};
+use berth_store::{ChangesOptions, IngestOptions, Lease, Store, write_changes};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Somewhere that a result goes.
+/// Somewhere that a result goes, and in which form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildOutput {
+    /// Where.
+    pub to: OutputPlace,
+    /// In which form an image goes there.
+    pub form: ImageForm,
+    /// Its names there; those of the build where there are none.
+    pub names: Vec<Reference>,
+    /// What is said of it there, beside what is said everywhere.
+    pub annotations: Vec<BuildAnnotation>,
+}
+
+/// Where a result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BuildOutput {
+pub enum OutputPlace {
     /// The image stays in the store, under its names.
     Store,
     /// The image goes to the registries of its names.
-    Registry,
+    Registry {
+        /// Without a tag: only by its digest.
+        by_digest: bool,
+    },
     /// The files go into a directory.
-    Local(PathBuf),
+    Local {
+        /// Which.
+        directory: PathBuf,
+        /// Whether each of several platforms gets a directory of its own.
+        split: bool,
+    },
     /// The files go into a tar.
     Tar(PathBuf),
     /// The image goes into a tar in the OCI layout.
@@ -32,11 +61,25 @@ pub enum BuildOutput {
     Nothing,
 }
 
+impl From<OutputPlace> for BuildOutput {
+    fn from(to: OutputPlace) -> Self {
+        let form = if to == OutputPlace::Store { ImageForm::STORED } else { ImageForm::leaving() };
+        Self { to, form, names: Vec::new(), annotations: Vec::new() }
+    }
+}
+
+impl OutputPlace {
+    fn wants_image(&self) -> bool {
+        !matches!(self, Self::Local { .. } | Self::Tar(_) | Self::Nothing)
+    }
+}
+
 /// The last part of a build.
 pub(super) struct Export<'a> {
     pub(super) engine: &'a Engine,
     pub(super) options: &'a BuildOptions,
     pub(super) images: &'a [BuiltImage],
+    pub(super) predicates: &'a [Vec<Predicate>],
     pub(super) lease: &'a Lease,
     pub(super) listener: &'a dyn Listener,
 }
@@ -45,125 +88,131 @@ pub(super) struct Export<'a> {
 const STEP: usize = usize::MAX;
 
 impl Export<'_> {
-    /// Serves every output; answers the image's id, where one asked for an image.
-    pub(super) fn all(&self) -> Result<Option<Digest>> {
+    /// Serves every output; answers the image's descriptor, where one asked for an image: the store's, if it is there.
+    pub(super) fn all(&self) -> Result<Option<Descriptor>> {
         let outputs = &self.options.outputs;
-        let wants_image = outputs.iter().any(|output| {
-            !matches!(output, BuildOutput::Local(_) | BuildOutput::Tar(_) | BuildOutput::Nothing)
-        });
-        if !wants_image {
-            for output in outputs {
-                self.files(output)?;
-            }
+        for output in outputs {
+            self.files(output)?;
+        }
+        let images: Vec<&BuildOutput> = outputs.iter().filter(|output| output.to.wants_image()).collect();
+        if images.is_empty() {
             return Ok(None);
         }
         let started = Instant::now();
-        let name = match outputs.as_slice() {
-            [BuildOutput::Oci(_) | BuildOutput::OciDirectory(_)] => "exporting to oci image format",
-            [BuildOutput::Docker(_)] => "exporting to docker image format",
+        let name = match images.as_slice() {
+            [BuildOutput { to: OutputPlace::Oci(_) | OutputPlace::OciDirectory(_), .. }] => {
+                "exporting to oci image format"
+            }
+            [BuildOutput { to: OutputPlace::Docker(_), .. }] => "exporting to docker image format",
             _ => "exporting to image",
         };
         self.tell(Event::Started { step: STEP, name });
-        let stays = outputs.iter().any(|output| matches!(output, BuildOutput::Store));
-        let target = self.put(stays)?;
-        for output in outputs {
-            self.image(output, &target)?;
-            self.files(output)?;
-        }
-        if !stays {
-            self.forget(&target)?;
+        let mut found: Option<Descriptor> = None;
+        for output in images {
+            let descriptor = self.image(output)?;
+            if found.is_none() || output.to == OutputPlace::Store {
+                found = Some(descriptor);
+            }
         }
         self.tell(Event::Done { step: STEP, elapsed: started.elapsed() });
-        Ok(Some(target))
+        Ok(found)
     }
 
-    /// Puts the image into the store, with its names if it is to stay there.
-    fn put(&self, stays: bool) -> Result<Digest> {
-        let store = self.engine.store()?;
-        let mut names = self.options.names.iter().filter(|_| stays);
-        let first = names.next();
-        let annotations = self.options.annotations.clone();
-        let manifest = match self.images {
-            [image] => store.put_image(&image.config, descriptors(image), annotations, first, self.lease)?,
-            several => {
-                let images: Vec<_> =
-                    several.iter().map(|image| (image.config.clone(), descriptors(image))).collect();
-                store.put_index(&images, annotations, first, self.lease)?
-            }
+    fn names<'o>(&'o self, output: &'o BuildOutput) -> &'o [Reference] {
+        if output.names.is_empty() { &self.options.names } else { &output.names }
+    }
+
+    fn image(&self, output: &BuildOutput) -> Result<Descriptor> {
+        let names = self.names(output);
+        let annotations = [self.options.annotations.as_slice(), &output.annotations].concat();
+        let origins = Origins::new(self.engine.client(), &Silent);
+        let parts = ImageParts {
+            engine: self.engine,
+            images: self.images,
+            predicates: self.predicates,
+            annotations: &annotations,
+            name: names.first().map(Reference::familiar),
         };
-        let target = manifest.digest().clone();
-        for name in names {
-            store.tag(&target, name)?;
-        }
-        self.status(&format!("exporting manifest {target} done"));
+        let image = parts.assemble(output.form, &origins)?;
+        let root = image.descriptor();
+        self.status(&format!("exporting manifest {} done", root.digest));
         for image in self.images {
             self.status(&format!("exporting config {} done", config_digest(&image.config)));
         }
-        for name in self.options.names.iter().filter(|_| stays) {
+        let send = |sink: &dyn Sink| {
+            copy(&image, sink, &self.engine.copying(&Platforms::All), &Silent)
+                .map(|root| root.digest().clone())
+        };
+        let first = names.first();
+        match &output.to {
+            OutputPlace::Store => self.store(&image, names)?,
+            OutputPlace::Registry { by_digest } => self.registry(&image, names, *by_digest)?,
+            OutputPlace::Oci(path) => {
+                make_way(path)?;
+                write_archive(path, ArchiveFormat::Oci, first.cloned(), send)?;
+            }
+            OutputPlace::Docker(path) => {
+                make_way(path)?;
+                write_archive(path, ArchiveFormat::Docker, first.cloned(), send)?;
+            }
+            OutputPlace::OciDirectory(path) => {
+                let tag = first.map(|name| name.tag().unwrap_or("latest"));
+                send(&Layout::create(path)?.sink(first, tag))?;
+            }
+            OutputPlace::Local { .. } | OutputPlace::Tar(_) | OutputPlace::Nothing => {}
+        }
+        Ok(root)
+    }
+
+    /// Into the store, under all of its names.
+    fn store(&self, image: &ImageSet<'_>, names: &[Reference]) -> Result<()> {
+        let store = self.engine.store()?;
+        let sink = store.sink(names.first(), IngestOptions::default(), self.lease);
+        let root = copy(image, &sink, &self.engine.copying(&Platforms::All), &Silent)?;
+        for name in names.iter().skip(1) {
+            store.tag(root.digest(), name)?;
+        }
+        for name in names {
             self.status(&format!("naming to {name} done"));
         }
-        Ok(target)
+        Ok(())
     }
 
-    /// An image that was only in the store to be sent on.
-    fn forget(&self, target: &Digest) -> Result<()> {
+    fn registry(&self, image: &ImageSet<'_>, names: &[Reference], by_digest: bool) -> Result<()> {
+        if names.is_empty() {
+            return Err(Error::invalid("tag is needed when pushing to registry").hint("name it with -t"));
+        }
         let store = self.engine.store()?;
-        match store.image(target)?.is_dangling() {
-            true => store.remove_image(target),
-            false => Ok(()),
+        let digest = image.descriptor().digest;
+        let mount_from = |digest: &Digest| store.origins(digest).unwrap_or_default();
+        for name in names {
+            let place = if by_digest { name.name_only().with_digest(digest.clone()) } else { name.clone() };
+            self.status(&format!("pushing manifest for {name}@{digest}"));
+            let sink = self.engine.client().sink(&place, &mount_from, &Silent)?;
+            copy(image, &sink, &self.engine.copying(&Platforms::All), &Silent)?;
         }
-    }
-
-    fn image(&self, output: &BuildOutput, target: &Digest) -> Result<()> {
-        let from = Place::Store(target.to_string());
-        let tag = self.options.names.first();
-        let tag_text = tag.map(|name| name.tag().unwrap_or("latest").to_owned());
-        let copy = |to: &Place| self.engine.copy(&from, to, &Platforms::All, &Silent).map(drop);
-        match output {
-            BuildOutput::Oci(path) => {
-                make_way(path)?;
-                copy(&Place::OciArchive(path.clone(), tag_text))
-            }
-            BuildOutput::OciDirectory(path) => copy(&Place::Layout(path.clone(), tag_text)),
-            BuildOutput::Docker(path) => {
-                make_way(path)?;
-                copy(&Place::DockerArchive(path.clone(), tag.cloned()))
-            }
-            BuildOutput::Registry => {
-                if self.options.names.is_empty() {
-                    return Err(
-                        Error::invalid("tag is needed when pushing to registry").hint("name it with -t")
-                    );
-                }
-                for name in &self.options.names {
-                    self.status(&format!("pushing manifest for {name}@{target}"));
-                    copy(&Place::Registry(name.clone()))?;
-                }
-                Ok(())
-            }
-            BuildOutput::Store | BuildOutput::Local(_) | BuildOutput::Tar(_) | BuildOutput::Nothing => Ok(()),
-        }
+        Ok(())
     }
 
     /// The image's files, of each platform in a directory of its own where there are several.
     fn files(&self, output: &BuildOutput) -> Result<()> {
-        let name = match output {
-            BuildOutput::Local(_) => "exporting to client directory",
-            BuildOutput::Tar(_) => "exporting to client tarball",
+        let name = match &output.to {
+            OutputPlace::Local { .. } => "exporting to client directory",
+            OutputPlace::Tar(_) => "exporting to client tarball",
             _ => return Ok(()),
         };
         let started = Instant::now();
         self.tell(Event::Started { step: STEP, name });
         for image in self.images {
-            match output {
-                BuildOutput::Local(path) => {
-                    let path = match self.images.len() {
-                        1 => path.clone(),
-                        _ => path.join(image.platform.to_string().replace('/', "_")),
+            match &output.to {
+                OutputPlace::Local { directory, split } => {
+                    let path = match self.images.len() > 1 && *split {
+                        false => directory.clone(),
+                        true => directory.join(image.platform.to_string().replace('/', "_")),
                     };
                     super::output_files::directory(self.engine.store()?, image, &path)?;
                 }
-                BuildOutput::Tar(path) => self.tar(image, path)?,
+                OutputPlace::Tar(path) => self.tar(image, path)?,
                 _ => {}
             }
         }
@@ -172,6 +221,10 @@ impl Export<'_> {
     }
 
     fn tar(&self, image: &BuiltImage, path: &Path) -> Result<()> {
+        if self.images.len() > 1 {
+            return Err(Error::unsupported("a tar holds the files of one platform")
+                .hint("build for one, or use type=local or type=oci"));
+        }
         let file = File::create(path).at(path)?;
         whole_tree(self.engine.store()?, image, self.options.request.epoch, &mut BufWriter::new(file))
     }
@@ -192,7 +245,6 @@ fn make_way(path: &Path) -> Result<()> {
         false => Ok(()),
     }
 }
-
 /// All layers as one tar: what a view of them shows.
 fn whole_tree(store: &Store, image: &BuiltImage, latest: Option<i64>, out: &mut dyn Write) -> Result<()> {
     let place = store.workplace()?;

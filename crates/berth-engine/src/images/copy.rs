@@ -7,7 +7,7 @@ use berth_store::IngestOptions;
 use berth_store::archives::{ArchiveFormat, ArchiveWriter, ArchivedImage, Layout};
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A place where an image is, or is to be.
@@ -164,8 +164,8 @@ fn known_name(from: &Place) -> Option<Reference> {
     }
 }
 
-fn write_archive(
-    path: &PathBuf,
+pub(crate) fn write_archive(
+    path: &Path,
     format: ArchiveFormat,
     name: Option<Reference>,
     run: impl FnOnce(&dyn Sink) -> Result<Digest>,

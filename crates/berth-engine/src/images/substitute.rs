@@ -5,7 +5,7 @@
 use berth_oci::{
     Descriptor, Digest, Error, ImageManifest, Manifest, ManifestBody, Result, Source, media_type,
 };
-use berth_store::{Recompressed, Store};
+use berth_store::{Packed, Packing, Store};
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -13,7 +13,7 @@ use std::io::Read;
 pub(crate) struct Substitute<'a> {
     inner: &'a dyn Source,
     root: Manifest,
-    made: HashMap<Digest, Recompressed>,
+    made: HashMap<Digest, Packed>,
 }
 
 impl<'a> Substitute<'a> {
@@ -37,7 +37,7 @@ impl<'a> Substitute<'a> {
                 layers.push(layer.clone());
                 continue;
             }
-            let layer = store.recompress(diff_id)?;
+            let layer = store.pack(diff_id, Packing::default())?;
             layers.push(layer.descriptor().clone());
             made.insert(layer.descriptor().digest.clone(), layer);
         }

@@ -3,6 +3,7 @@
 
 mod bake;
 mod build;
+mod caches;
 mod chaos;
 mod checks;
 mod crash;
@@ -10,7 +11,9 @@ mod exchange;
 mod explain;
 mod failures;
 mod files;
+mod foreign;
 mod history;
+mod hostile;
 mod images;
 mod life;
 mod limits;

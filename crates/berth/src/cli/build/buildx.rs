@@ -1,8 +1,10 @@
 //! `berth buildx …` and `berth builder …`.
 
 use super::bake::BakeArgs;
+use super::builders::{InspectArgs, LsArgs};
 use super::cache::{DuArgs, PruneArgs};
 use super::history::HistoryCommand;
+use super::imagetools::ImagetoolsCommand;
 use crate::cli::Context;
 use crate::exit::Outcome;
 
@@ -21,6 +23,13 @@ pub(crate) enum BuildxCommand {
     /// Commands to work on build records
     #[command(subcommand)]
     History(HistoryCommand),
+    /// Commands to work on images in registry
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
+    /// Inspect current builder instance
+    Inspect(InspectArgs),
+    /// List builder instances
+    Ls(LsArgs),
     /// Remove build cache
     Prune(PruneArgs),
 }
@@ -33,6 +42,9 @@ impl BuildxCommand {
             Self::Build(args) => args.run(context),
             Self::Du(args) => args.run(context),
             Self::History(command) => command.run(context),
+            Self::Imagetools(command) => command.run(context),
+            Self::Inspect(args) => args.run(context),
+            Self::Ls(args) => args.run(context),
             Self::Prune(args) => args.run(context),
         }
     }

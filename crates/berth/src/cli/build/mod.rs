@@ -3,16 +3,22 @@
 //! Here: flags into a request, and what is told at the end. Not here: showing the steps (`view.rs`), where files come
 //! from (`context.rs`), where results go (`output.rs`). Invariant: a flag that is accepted does what it says.
 
+mod attest;
 mod bake;
+mod builders;
 mod buildx;
 mod cache;
+mod cache_flags;
 mod call;
 mod context;
 mod debug;
 mod explain;
 mod failure;
+mod fields;
 mod history;
+mod imagetools;
 mod output;
+mod packing;
 mod profile;
 mod secret;
 mod view;
@@ -27,7 +33,7 @@ use crate::terminal;
 use berth_build::git_ref::redacted;
 use berth_build::{BuildRequest, Cancel, Entitlements, NetworkChoice, NoCache};
 use berth_engine::spec::{ExtraHost, Ulimit, parse_label, parse_ram};
-use berth_engine::{BuildOptions, BuildResult, StepLimits};
+use berth_engine::{BuildAnnotation, BuildOptions, BuildResult, StepLimits};
 use berth_oci::{AtPath, Error, Platform, Reference};
 use berth_sys::signalfd::SignalFd;
 use call::Call;
@@ -50,13 +56,22 @@ pub(crate) struct Args {
     allow: Vec<String>,
     /// Add annotation to the image
     #[arg(long, value_name = "list")]
-    annotation: Vec<String>,
+    annotation: Vec<BuildAnnotation>,
+    /// Attestation parameters (format: "type=sbom", "type=provenance,mode=max")
+    #[arg(long, value_name = "list")]
+    attest: Vec<String>,
     /// Set build-time variables
     #[arg(long, value_name = "list")]
     build_arg: Vec<String>,
     /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "list")]
     build_context: Vec<String>,
+    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+    #[arg(long, value_name = "list")]
+    cache_from: Vec<String>,
+    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")
+    #[arg(long, value_name = "list")]
+    cache_to: Vec<String>,
     /// Set method for evaluating build ("check", "outline", "targets")
     #[arg(long, value_name = "string", default_value = "build", hide_default_value = true)]
     call: Call,
@@ -102,6 +117,9 @@ pub(crate) struct Args {
     /// Say what time, processor time and bytes each step took; with a file, write a trace for Chrome's viewer
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     profile: Option<Option<PathBuf>>,
+    /// Shorthand for "--attest=type=provenance"
+    #[arg(long, value_name = "string", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    provenance: Option<String>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pull: bool,
@@ -111,6 +129,9 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
+    /// Shorthand for "--attest=type=sbom"
+    #[arg(long, value_name = "string", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    sbom: Option<String>,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "list")]
     secret: Vec<String>,
@@ -216,8 +237,8 @@ impl Args {
 
     /// What is written and said when all went well.
     fn finish(&self, result: &BuildResult, options: &BuildOptions) -> Outcome {
-        let id =
-            result.target.as_ref().or(result.configs.first()).map(ToString::to_string).unwrap_or_default();
+        let target = result.target.as_ref().map(|target| &target.digest);
+        let id = target.or(result.configs.first()).map(ToString::to_string).unwrap_or_default();
         for name in &result.unused_args {
             terminal::warn(format!("[Warning] One or more build-args [{name}] were not consumed"));
         }
@@ -225,18 +246,8 @@ impl Args {
             std::fs::write(path, &id).at(path).client()?;
         }
         if let Some(path) = &self.metadata_file {
-            let names: Vec<String> = options.names.iter().map(ToString::to_string).collect();
-            let mut metadata = serde_json::Map::new();
-            if let Some(config) = result.configs.first() {
-                metadata.insert("containerimage.config.digest".to_owned(), config.to_string().into());
-            }
-            if let Some(target) = &result.target {
-                metadata.insert("containerimage.digest".to_owned(), target.to_string().into());
-            }
-            if !names.is_empty() {
-                metadata.insert("image.name".to_owned(), names.join(",").into());
-            }
-            let text = serde_json::to_string_pretty(&metadata).expect("text has a JSON form");
+            let text =
+                serde_json::to_string_pretty(&metadata(result, options)).expect("text has a JSON form");
             std::fs::write(path, text).at(path).client()?;
         }
         if self.quiet {
@@ -274,16 +285,17 @@ impl Args {
                 name.familiar()
             ))));
         }
-        let outputs = output::parse(&self.output, self.load, self.push, engine).client()?;
-        let mut annotations = BTreeMap::new();
-        for text in &self.annotation {
-            let (key, value) = text.split_once('=').ok_or_else(|| {
-                Failure::client(Error::invalid(format!("invalid value {text}, expected key=value")))
-            })?;
-            let key = key.strip_prefix("manifest:").or(key.strip_prefix("index:")).unwrap_or(key);
-            annotations.insert(key.to_owned(), value.to_owned());
-        }
         let epoch = epoch(&args).client()?;
+        let words = output::Words {
+            texts: &self.output,
+            load: self.load,
+            push: self.push,
+            has_epoch: epoch.is_some(),
+        };
+        let outputs = output::parse(&words, engine).client()?;
+        let is_inline =
+            args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1" || value == "true");
+        let cache_to = cache_flags::sinks(&self.cache_to, is_inline).client()?;
         let request = BuildRequest {
             project: found.project(&self.context),
             context_name: redacted(&self.context),
@@ -314,7 +326,11 @@ impl Args {
         let options = BuildOptions {
             request,
             names,
-            annotations,
+            annotations: self.annotation.clone(),
+            attestations: attest::read(&self.attest, self.sbom.as_deref(), self.provenance.as_deref())
+                .client()?,
+            cache_from: cache_flags::sources(&self.cache_from).client()?,
+            cache_to,
             squash: self.squash,
             outputs: outputs.engine.clone(),
             limits,
@@ -336,6 +352,33 @@ impl Args {
         }
         Ok(platforms)
     }
+}
+
+/// What `--metadata-file` says, under buildx's keys.
+fn metadata(result: &BuildResult, options: &BuildOptions) -> serde_json::Map<String, serde_json::Value> {
+    let mut metadata = serde_json::Map::new();
+    let mut put = |key: &str, value: serde_json::Value| drop(metadata.insert(key.to_owned(), value));
+    for (platform, provenance) in &result.provenance {
+        let key = match result.configs.len() {
+            1 => "buildx.build.provenance".to_owned(),
+            _ => format!("buildx.build.provenance/{platform}"),
+        };
+        put(&key, provenance.clone());
+    }
+    if let Some(config) = result.configs.first() {
+        put("containerimage.config.digest", config.to_string().into());
+    }
+    if let Some(target) = &result.target {
+        put("containerimage.descriptor", serde_json::to_value(target).expect("a descriptor has a JSON form"));
+        put("containerimage.digest", target.digest.to_string().into());
+    }
+    // Outputs may have names of their own.
+    let own = options.outputs.iter().find(|output| !output.names.is_empty()).map(|output| &output.names);
+    let names: Vec<String> = own.unwrap_or(&options.names).iter().map(ToString::to_string).collect();
+    if !names.is_empty() {
+        put("image.name", names.join(",").into());
+    }
+    metadata
 }
 
 /// Everything a build needs.

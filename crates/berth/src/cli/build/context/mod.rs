@@ -186,13 +186,13 @@ impl Finder<'_> {
         if matches!(at, DockerfileAt::Stdin) {
             return Err(Error::invalid("can't use stdin for both build context and dockerfile"));
         }
-        let mut stdin = std::io::stdin().lock();
-        let start = start_of(&mut stdin).at("stdin")?;
+        // The lock is let go again: an archive is read by another thread.
+        let start = start_of(&mut std::io::stdin().lock()).at("stdin")?;
         if is_archive(&start) {
             return self.archive(Cursor::new(start).chain(std::io::stdin()), at, true, held);
         }
         let mut dockerfile = start;
-        stdin.take(DOCKERFILE_LIMIT).read_to_end(&mut dockerfile).at("stdin")?;
+        std::io::stdin().lock().take(DOCKERFILE_LIMIT).read_to_end(&mut dockerfile).at("stdin")?;
         Ok(alone(dockerfile))
     }
 
