@@ -32,7 +32,7 @@ pub(crate) struct Born {
 /// Makes a container's first process. What it inherits is opened here, as late as possible.
 pub(crate) fn container(plan: &ContainerPlan<'_>, cgroup: &Cgroup, stdio: Stdio, gate: Gate) -> Result<Born> {
     let linux = plan.spec.linux().clone().unwrap_or_default();
-    let mappings = mappings(&linux);
+    let mappings = mappings(&linux)?;
     let sources = Sources::open(plan.rootfs, plan.mounts, mappings.as_ref(), &plan.target)?;
     if let Some(root) = mappings.as_ref().and_then(Mappings::root) {
         stdio.give(root)?;
@@ -77,14 +77,20 @@ pub(crate) fn exec(plan: &ExecPlan<'_>, cgroup: &Cgroup, stdio: Stdio) -> Result
 
 /// Whose files on the host are those of the root of the container's own user namespace, if it has one.
 pub(crate) fn root_of(linux: &Linux) -> Option<(u32, u32)> {
-    mappings(linux)?.root()
+    mappings(linux).ok()??.root()
 }
 
 /// The mappings of a user namespace that is to be new.
-fn mappings(linux: &Linux) -> Option<Mappings> {
+fn mappings(linux: &Linux) -> Result<Option<Mappings>> {
+    if !has_new(linux, LinuxNamespaceType::User) {
+        return Ok(None);
+    }
     let ids = |mappings: &Option<Vec<_>>| mappings.clone().unwrap_or_default();
-    has_new(linux, LinuxNamespaceType::User)
-        .then(|| Mappings::new(&ids(linux.uid_mappings()), &ids(linux.gid_mappings())))
+    let (uids, gids) = (ids(linux.uid_mappings()), ids(linux.gid_mappings()));
+    match uids.is_empty() && gids.is_empty() {
+        true => Mappings::identity().map(Some),
+        false => Ok(Some(Mappings::new(&uids, &gids))),
+    }
 }
 
 fn clone(linux: &Linux, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {

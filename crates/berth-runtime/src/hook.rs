@@ -1,5 +1,5 @@
 //! Hooks: programs that a bundle names for set moments of a container's life. Each gets the container's state on its
-//! standard input and only the environment the bundle gives it.
+//! standard input and the environment that the bundle gives it; where that gives none, it has ours.
 //!
 //! Not here: which moments there are. Invariant: what a hook leaves running in the background keeps nobody waiting:
 //! its streams are files in memory, and only its own end is awaited.
@@ -63,7 +63,10 @@ pub(crate) fn run_all(moment: &str, hooks: &[Hook], state: &State) -> Vec<String
 /// Those of the runtime's own namespaces, before the container enters its root.
 pub(crate) fn run_early(hooks: Option<&Hooks>, state: &State) -> Result<()> {
     let Some(hooks) = hooks else { return Ok(()) };
-    run("prestart", hooks.prestart().as_deref().unwrap_or_default(), state)?;
+    // They are from before there was `creating`: a container was created when they ran.
+    let mut created = state.clone();
+    created.set_status(ContainerState::Created);
+    run("prestart", hooks.prestart().as_deref().unwrap_or_default(), &created)?;
     run("createRuntime", hooks.create_runtime().as_deref().unwrap_or_default(), state)
 }
 
@@ -77,7 +80,9 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     if let Some(first) = arguments.first() {
         command.arg0(first).args(&arguments[1..]);
     }
-    command.env_clear().envs(hook.env().iter().flatten().filter_map(|v| v.split_once('=')));
+    if let Some(environment) = hook.env() {
+        command.env_clear().envs(environment.iter().filter_map(|v| v.split_once('=')));
+    }
     let child = command.stdin(input).stdout(copy()?).stderr(copy()?).spawn().context(|| "cannot start it")?;
     let limit = hook.timeout().map(|seconds| Duration::from_secs(seconds.max(0).cast_unsigned()));
     match wait(child, limit)? {

@@ -25,6 +25,8 @@ mod recovery;
 mod relay;
 mod seccomp;
 mod state;
+mod sysctl;
+mod systemd;
 mod usage;
 mod user;
 mod user_namespace;

@@ -43,6 +43,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<()> {
     if let Some(linux) = spec.linux() {
         namespaces(linux)?;
     }
+    crate::sysctl::check(spec)?;
     unsupported(spec)
 }
 
@@ -76,9 +77,9 @@ fn namespaces(linux: &Linux) -> Result<()> {
     let mapped = [linux.uid_mappings(), linux.gid_mappings()];
     let mapped = mapped.map(|mappings| mappings.as_ref().is_some_and(|m| !m.is_empty()));
     match (has_new(linux, LinuxNamespaceType::User), kinds.contains(&LinuxNamespaceType::User)) {
-        (true, _) if mapped != [true, true] => {
-            Err(Error::invalid("a new user namespace needs `linux.uidMappings` and `linux.gidMappings`"))
-        }
+        (true, _) if mapped[0] != mapped[1] => Err(Error::invalid(
+            "a new user namespace needs both `linux.uidMappings` and `linux.gidMappings`, or neither",
+        )),
         (_, false) if mapped != [false, false] => {
             Err(Error::invalid("`linux.uidMappings` and `linux.gidMappings` need a user namespace"))
         }

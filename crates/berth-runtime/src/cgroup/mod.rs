@@ -7,14 +7,18 @@
 mod device;
 mod group;
 mod layout;
+mod oom;
 mod plan;
+mod statistics;
 mod usage;
 mod v1;
 mod v2;
 
-pub(crate) use group::{Cgroup, Placement};
+pub(crate) use group::{Cgroup, Placement, thaw};
 pub use group::{groups_below, remove_group, remove_parent};
 pub(crate) use layout::{Hierarchy, Layout, Version};
-pub(crate) use plan::CgroupPlan;
+pub(crate) use oom::Watch;
+pub(crate) use plan::{CgroupPlan, Write};
+pub use statistics::Statistics;
 pub use usage::Usage;
 pub(crate) use usage::network;

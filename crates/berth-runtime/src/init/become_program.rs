@@ -37,6 +37,8 @@ pub(super) struct Last<'a> {
     pub(super) reaper: bool,
     /// Whether it ends when its parent does.
     pub(super) is_attended: bool,
+    /// Whether the program has our supplementary groups.
+    pub(super) keep_groups: bool,
     /// What a security module is to call the program.
     pub(super) labels: Vec<Label>,
 }
@@ -146,7 +148,7 @@ pub(super) fn become_program(
         // Installing a filter then needs CAP_SYS_ADMIN, which is about to go.
         install(&last)?;
     }
-    identity::assume(&program.identity, process.capabilities().as_ref())?;
+    identity::assume(&program.identity, process.capabilities().as_ref(), last.keep_groups)?;
     if program.directory_later && !enter_directory(process.cwd(), false)? {
         return Err(no_directory(process.cwd(), &io::Error::from_raw_os_error(libc::EACCES)));
     }

@@ -3,7 +3,7 @@
 use super::attributes::Label;
 use super::become_program::{Connected, Last, become_program, connect, die_with_parent, look_up, stand};
 use super::surroundings::{self, has_new};
-use super::{Channel, Gate, Message, Stdio, attributes, limits};
+use super::{Channel, Gate, Message, Stdio, attributes, identity, limits};
 use crate::bundle::RootfsMount;
 use crate::cgroup::Placement;
 use crate::hook::{self, Subject};
@@ -97,6 +97,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
         reaper: plan.reaper,
         is_attended: plan.is_attended,
         labels: prepared.labels,
+        keep_groups: identity::keeps_groups(plan.subject.annotations.as_ref()),
     };
     become_program(&program, process, last, channel)
 }
@@ -184,6 +185,10 @@ fn file_system(
     mount::make_read_only(root.as_fd(), linux.readonly_paths().as_deref().unwrap_or_default())?;
     mount::make_read_only_now(root.as_fd(), plan.mounts)?;
     if plan.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
+        if let Some(process) = plan.spec.process() {
+            // It is made now or never. Where that fails, entering it tells why.
+            let _ = mount::in_root::make_directories(&root, process.cwd());
+        }
         mount::root_read_only(&root)?;
     }
     mount::enter(

@@ -3,7 +3,7 @@
 use super::become_program::{self, Connected, Last, become_program, connect, die_with_parent, stand};
 use super::container::{own_pid, tell};
 use super::surroundings::become_root;
-use super::{Channel, Message, Stdio, attributes, limits};
+use super::{Channel, Message, Stdio, attributes, identity, limits};
 use crate::cgroup::Placement;
 use crate::hook::Subject;
 use crate::seccomp::{Filter, Listener};
@@ -68,8 +68,15 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
     stand(descriptors, &program)?;
     channel.send(&Message::Ready { warnings }, master.as_ref().map(AsFd::as_fd))?;
     drop(master);
-    let (preserved, is_attended) = (plan.preserved, plan.is_attended);
-    let last = Last { filter: plan.filter, listener, preserved, is_attended, labels, reaper: false };
+    let last = Last {
+        filter: plan.filter,
+        listener,
+        preserved: plan.preserved,
+        is_attended: plan.is_attended,
+        labels,
+        reaper: false,
+        keep_groups: identity::keeps_groups(plan.subject.annotations.as_ref()),
+    };
     become_program(&program, plan.process, last, channel)
 }
 

@@ -9,6 +9,7 @@ use rustix::thread::{
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
     set_keep_capabilities, set_thread_gid, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -16,17 +17,13 @@ use std::os::fd::BorrowedFd;
 pub(super) fn resolve(root: BorrowedFd<'_>, user: Option<&str>, process: &Process) -> Result<Identity> {
     let spec = process.user();
     let mut identity = match user {
-        Some(text) => resolve_user(root, text)?,
+        Some(text) => with_primary_group(resolve_user(root, text)?),
+        // An engine that wants the primary group in the list has put it there.
         None => {
             let home = resolve_user(root, &spec.uid().to_string()).ok().and_then(|found| found.home);
             Identity { uid: spec.uid(), gid: spec.gid(), groups: Vec::new(), home }
         }
     };
-    // A group that is only the primary one could be left by a set-group-id program: it is in the list too, as docker
-    // has it since CVE-2022-36109.
-    if !identity.groups.contains(&identity.gid) {
-        identity.groups.insert(0, identity.gid);
-    }
     for gid in spec.additional_gids().iter().flatten() {
         if !identity.groups.contains(gid) {
             identity.groups.push(*gid);
@@ -35,15 +32,36 @@ pub(super) fn resolve(root: BorrowedFd<'_>, user: Option<&str>, process: &Proces
     Ok(identity)
 }
 
+/// The annotation with which podman asks for `--group-add keep-groups`, of this name because crun had it first.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// Whether the program is to have the supplementary groups of whoever called us.
+pub(super) fn keeps_groups(annotations: Option<&HashMap<String, String>>) -> bool {
+    annotations.and_then(|all| all.get(KEEP_GROUPS)).is_some_and(|value| value == "1")
+}
+
+/// A group that is only the primary one could be left by a set-group-id program: it is in the list too, as docker has
+/// it since CVE-2022-36109.
+fn with_primary_group(mut identity: Identity) -> Identity {
+    if !identity.groups.contains(&identity.gid) {
+        identity.groups.insert(0, identity.gid);
+    }
+    identity
+}
+
 /// Becomes that user with those capabilities. Afterwards there is no way back.
-pub(super) fn assume(identity: &Identity, capabilities: Option<&LinuxCapabilities>) -> Result<()> {
+pub(super) fn assume(
+    identity: &Identity,
+    capabilities: Option<&LinuxCapabilities>,
+    keep_groups: bool,
+) -> Result<()> {
     let none = LinuxCapabilities::default();
     let wanted = capabilities.cloned().unwrap_or_else(|| empty(none));
     let possible = possible();
     limit_bounding(set_of(wanted.bounding()))?;
     // Changing from root to another user clears the capabilities, unless they are to be kept for a moment.
     step(set_keep_capabilities(true), "keep capabilities")?;
-    become_user(identity)?;
+    become_user(identity, keep_groups)?;
     step(set_keep_capabilities(false), "keep capabilities")?;
     let sets = CapabilitySets {
         effective: set_of(wanted.effective()) & possible,
@@ -70,10 +88,12 @@ fn empty(capabilities: LinuxCapabilities) -> LinuxCapabilities {
     capabilities
 }
 
-fn become_user(identity: &Identity) -> Result<()> {
+fn become_user(identity: &Identity, keep_groups: bool) -> Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    step(set_thread_groups(&groups), "set supplementary groups")?;
+    if !keep_groups {
+        step(set_thread_groups(&groups), "set supplementary groups")?;
+    }
     step(set_thread_gid(gid), "set the group")?;
     step(set_thread_res_gid(gid, gid, gid), "set the group")?;
     step(set_thread_res_uid(uid, uid, uid), "set the user")

@@ -21,7 +21,7 @@ mod time;
 mod update;
 
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Watch};
 use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
 use crate::dns;
 use crate::life::BackOff;
@@ -88,7 +88,7 @@ struct Monitor {
     /// The runs of its check.
     probing: Option<health::Probing>,
     /// Notices when memory runs out.
-    oom: Option<oom::Watch>,
+    oom: Option<Watch>,
     /// How long the hosts file was before its own line.
     hosts_length: Option<u64>,
 }

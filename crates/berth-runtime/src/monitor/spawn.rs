@@ -1,10 +1,10 @@
 //! Starting the container's first process, and further ones.
 
 use super::process::{self, Process};
-use super::{CONTAINER, Monitor, oom};
+use super::{CONTAINER, Monitor};
 use crate::birth;
 use crate::bundle::{Exec, Stdin};
-use crate::cgroup::{Cgroup, CgroupPlan, Layout};
+use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch};
 use crate::hook::Subject;
 use crate::init::{ContainerPlan, ExecPlan, Gate, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
@@ -35,7 +35,7 @@ impl Monitor {
         self.recovery().write(&self.bundle.run_dir)?;
         let (_, warnings) = Cgroup::create(&plan)?;
         self.warnings.extend(warnings);
-        self.oom = oom::Watch::over(&self.cgroup);
+        self.oom = Watch::over(&self.cgroup);
         let cgroups = CgroupMounts {
             groups: plan.groups.iter().map(|g| (g.hierarchy.clone(), g.path())).collect(),
             namespaced: has_new(&linux, LinuxNamespaceType::Cgroup),

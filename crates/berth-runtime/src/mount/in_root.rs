@@ -3,8 +3,10 @@
 use berth_oci::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What to make when it is not there.
@@ -43,21 +45,44 @@ pub fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> 
     Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
 }
 
-/// [`locate`], making what is missing on the way, as root and with docker's modes.
+/// [`locate`], making what is missing on the way, as root and with docker's modes. A link that leads to nothing leads to
+/// what is made: images have `/etc/resolv.conf` lead to a file of a service that does not run in containers.
 ///
 /// # Errors
 /// It cannot be made or opened.
 pub fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<OwnedFd> {
     let root = root.as_fd();
-    match locate(root, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        result => return result.context(|| cannot_open(path)),
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match locate(root, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return result.context(|| cannot_open(&path)),
+        }
+        match link_at(root, &path) {
+            Some(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            None => return make(root, &path, missing),
+        }
     }
+    Err(Error::invalid(format!("`{}` in the container's root is behind too many links", path.display())))
+}
+
+/// As many as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// Where a link leads whose own place is there.
+fn link_at(root: BorrowedFd<'_>, path: &Path) -> Option<PathBuf> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let link = openat2(root, path, flags, Mode::empty(), INSIDE).ok()?;
+    let target = rustix::fs::readlinkat(&link, c"", Vec::new()).ok()?;
+    Some(PathBuf::from(OsString::from_vec(target.into_bytes())))
+}
+
+fn make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Result<OwnedFd> {
     let (parent, name) = split(path)?;
     let parent = make_directories(root, &parent)?;
     let made = match missing {
         Missing::Directory => mkdirat(&parent, &name, Mode::from(0o755)),
-        // EXCL never follows a link: a dangling one in the place of the file is an error, not a way out.
+        // EXCL never follows a link: one that has come into the place meanwhile is an error, not a way out.
         Missing::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(&parent, &name, flags, Mode::from(0o755)).map(drop)
@@ -79,7 +104,15 @@ pub fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let mut current = locate(root, Path::new("/")).context(|| cannot_open(path))?;
     let mut so_far = PathBuf::from("/");
     for component in path.components() {
-        let Component::Normal(name) = component else { continue };
+        let name = match component {
+            Component::Normal(name) => name,
+            Component::ParentDir => {
+                so_far.push("..");
+                current = locate(root, &so_far).context(|| cannot_open(path))?;
+                continue;
+            }
+            _ => continue,
+        };
         match mkdirat(&current, name, Mode::from(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(io::Error::from(error)).context(|| cannot_make(path)),
@@ -91,11 +124,8 @@ pub fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     Ok(current)
 }
 
-/// Parent and last name; `..` is refused, because resolving half a path by hand would have to interpret it.
-fn split(path: &Path) -> Result<(PathBuf, std::ffi::OsString)> {
-    if path.components().any(|c| c == Component::ParentDir) {
-        return Err(Error::invalid(format!("`{}` in a container must not contain `..`", path.display())));
-    }
+/// Parent and last name, which is not `..`.
+fn split(path: &Path) -> Result<(PathBuf, OsString)> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent.into(), name.into())),
         _ => Err(Error::invalid(format!("`{}` is not a path in a container", path.display()))),
@@ -143,9 +173,12 @@ mod tests {
         check(
             |root, outside| symlink(outside.join("x"), root.join("dangling")).unwrap(),
             "/dangling",
-            Err(()),
+            Ok(""),
         );
-        check(|root, _| fs::create_dir(root.join("d")).unwrap(), "/d/../e", Err(()));
+        check(|root, _| symlink("../../run/x", root.join("dangling")).unwrap(), "/dangling", Ok("run/x"));
+        check(|root, _| symlink("b/../c", root.join("a")).unwrap(), "/a", Ok("c"));
+        check(|root, _| symlink("a", root.join("a")).unwrap(), "/a", Err(()));
+        check(|root, _| fs::create_dir(root.join("d")).unwrap(), "/d/../e", Ok("e"));
         check(|root, _| symlink("/proc/self/root", root.join("magic")).unwrap(), "/magic/x", Err(()));
     }
 

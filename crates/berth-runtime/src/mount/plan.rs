@@ -81,8 +81,23 @@ pub(crate) fn option_words() -> Vec<String> {
     ];
     let propagations = ["private", "shared", "slave", "unbindable"];
     let both = attributes.iter().chain(&propagations);
-    let others =
-        ["async", "bind", "defaults", "idmap", "norelatime", "rbind", "remount", "ridmap", "tmpcopyup"];
+    let others = [
+        "async",
+        "bind",
+        "defaults",
+        "dirsync",
+        "idmap",
+        "lazytime",
+        "mand",
+        "nolazytime",
+        "nomand",
+        "norelatime",
+        "rbind",
+        "remount",
+        "ridmap",
+        "sync",
+        "tmpcopyup",
+    ];
     let mut words: Vec<_> =
         both.flat_map(|w| [(*w).to_owned(), format!("r{w}")]).chain(others.map(ToOwned::to_owned)).collect();
     words.sort();
@@ -207,6 +222,9 @@ impl MountPlan {
                 Ok(())
             }
             // mount(2) has never looked at what a bind says about the contents of file systems, and bundles rely on it.
+            (Kind::Bind { .. } | Kind::Again, "sync" | "dirsync" | "mand" | "lazytime" | "nolazytime") => {
+                Ok(())
+            }
             (Kind::Bind { .. }, option)
                 if ["mode=", "size=", "uid=", "gid="].iter().any(|w| option.starts_with(w)) =>
             {

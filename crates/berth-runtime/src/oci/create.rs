@@ -1,14 +1,15 @@
 //! Making a container: everything up to the moment before its program runs.
 
 use super::place::Place;
-use super::record::{FirstProcess, Record, read_spec};
-use super::{Child, Runtime, terminal};
+use super::record::{FirstProcess, Record, read_bundle};
+use super::{Child, Runtime, Understood, terminal};
 use crate::birth::{self, Born};
 use crate::bundle::{RootfsMount, Seccomp};
-use crate::cgroup::{Cgroup, CgroupPlan, Layout};
+use crate::cgroup::{Cgroup, CgroupPlan, Layout, Version};
 use crate::hook::{self, Subject};
 use crate::init::{ContainerPlan, Gate, Message, Stdio, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
+use crate::systemd::{Manager, Placeholder, Unit};
 use crate::validate;
 use berth_oci::{AtPath, Context, Error, Result};
 use jiff::Timestamp;
@@ -26,6 +27,8 @@ pub struct Create<'a> {
     pub id: &'a str,
     /// The directory with `config.json`.
     pub bundle: &'a Path,
+    /// The specification's file, if it is not the bundle's `config.json`.
+    pub config: Option<&'a Path>,
     /// Who gets the other end of the terminal; without it that is the answer's.
     pub console_socket: Option<&'a Path>,
     /// Where the number of its process is to be written.
@@ -45,7 +48,8 @@ impl Runtime {
     /// Makes a container of a bundle; its process waits for [`Self::start`].
     pub fn create(&self, create: &Create<'_>) -> Result<Child> {
         let bundle = fs::canonicalize(create.bundle).at(create.bundle)?;
-        let (mut spec, config) = read_spec(&bundle.join("config.json"))?;
+        let config = create.config.unwrap_or(Path::new("config.json"));
+        let Understood { document: mut spec, text, warnings } = read_bundle(&bundle.join(config))?;
         check(&spec, create)?;
         if let (Some(process), false) = (spec.process_mut(), create.environment.is_empty()) {
             process.env_mut().get_or_insert_default().extend(create.environment.iter().cloned());
@@ -53,8 +57,13 @@ impl Runtime {
         let layout = Layout::detect()?;
         let none = LinuxResources::default();
         let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&none);
-        let (parent, name) = cgroup_place(&spec, create.id)?;
+        let unit = if self.by_systemd { Some(unit(&spec, create.id, &layout)?) } else { None };
+        let (parent, name) = match &unit {
+            Some(unit) => unit.place(),
+            None => cgroup_place(&spec, create.id)?,
+        };
         let cgroups = CgroupPlan::new(&layout, &parent, &name, resources)?;
+        let manager = unit.as_ref().map(|_| Manager::connect()).transpose()?;
         let rootfs = root_of(&spec, &bundle)?;
         let place = Place::of(&self.root, create.id)?;
         place.make()?;
@@ -68,14 +77,21 @@ impl Runtime {
             rootfs,
             created: Timestamp::now(),
             cgroup: Cgroup::of(&cgroups),
+            unit,
             first: None,
         };
-        let made = fs::write(place.config(), config)
+        let made = fs::write(place.config(), text)
             .at(place.config())
             // Written down first: whatever happens from here on, somebody can clear it away.
             .and_then(|()| record.write(&place))
-            .and_then(|()| make(create, &spec, &place, &mut record, &cgroups));
-        made.inspect_err(|_| {
+            .and_then(|()| held_by_systemd(manager, &record, &cgroups))
+            // It ends when the container's own process is in there.
+            .and_then(|_held| make(create, &spec, &place, &mut record, &cgroups));
+        made.map(|mut child| {
+            child.warnings.splice(0..0, warnings);
+            child
+        })
+        .inspect_err(|_| {
             // What is left of a container that came to nothing; the error that tells why is on its way.
             drop(record.cgroup.kill().and_then(|()| record.cgroup.remove()));
             drop(place.remove());
@@ -96,18 +112,41 @@ fn check(spec: &Spec, create: &Create<'_>) -> Result<()> {
     validate::spec(spec)
 }
 
+/// The unit that is to be the container's cgroup.
+fn unit(spec: &Spec, id: &str, layout: &Layout) -> Result<Unit> {
+    if layout.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1) {
+        return Err(Error::unsupported(
+            "systemd's units as cgroups of containers need the unified hierarchy alone",
+        )
+        .hint("configure the engine with the cgroup driver cgroupfs, or the machine with cgroup v2"));
+    }
+    let path = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()).unwrap_or_default();
+    Unit::of(&path.to_string_lossy(), id)
+}
+
+/// Has the unit made, if systemd is to make one. The process that keeps it is the answer.
+fn held_by_systemd(
+    manager: Option<Manager>,
+    record: &Record,
+    cgroups: &CgroupPlan,
+) -> Result<Option<Placeholder>> {
+    let (Some(mut manager), Some(unit)) = (manager, &record.unit) else { return Ok(None) };
+    let held = Placeholder::new()?;
+    let writes: Vec<_> = cgroups.groups.iter().flat_map(|group| group.writes.clone()).collect();
+    manager.start(unit, &record.subject.id, held.pid(), &writes)?;
+    Ok(Some(held))
+}
+
 /// The container's cgroup, from the root of every hierarchy: parent and own name.
-fn cgroup_place(spec: &Spec, id: &str) -> Result<(String, String)> {
+pub(super) fn cgroup_place(spec: &Spec, id: &str) -> Result<(String, String)> {
     let path = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()).unwrap_or_default();
     let text = path.to_string_lossy().trim_matches('/').to_owned();
     if text.split('/').any(|part| part == "..") {
         return Err(Error::invalid(format!("`linux.cgroupsPath` is `{}`, which leads up", path.display())));
     }
     if text.contains(':') && !path.is_absolute() {
-        return Err(Error::unsupported(format!(
-            "the cgroup `{text}` is in systemd's form `slice:prefix:name`"
-        ))
-        .hint("berth makes cgroups itself: use the cgroupfs driver"));
+        return Err(Error::invalid(format!("the cgroup `{text}` is in systemd's form `slice:prefix:name`"))
+            .hint("with --systemd-cgroup, systemd makes it"));
     }
     Ok(match text.rsplit_once('/') {
         Some((parent, name)) => (format!("/{parent}"), name.to_owned()),

@@ -4,6 +4,7 @@ use super::Runtime;
 use super::place::Place;
 use super::record::{Condition, Record, read_spec};
 use super::signal::send;
+use crate::cgroup::thaw;
 use crate::hook;
 use berth_oci::{Context, Error, Kind, Result};
 use oci_spec::runtime::ContainerState;
@@ -38,7 +39,7 @@ impl Runtime {
         record.cgroup.remove()?;
         let spec = read_spec(&place.config());
         place.remove()?;
-        let hooks = spec.ok().and_then(|(spec, _)| spec.hooks().as_ref().and_then(|h| h.poststop().clone()));
+        let hooks = spec.ok().and_then(|spec| spec.hooks().as_ref().and_then(|h| h.poststop().clone()));
         let state = record.subject.state(ContainerState::Stopped, None);
         Ok(hook::run_all("poststop", hooks.as_deref().unwrap_or_default(), &state))
     }
@@ -53,6 +54,9 @@ fn end(record: &Record) -> Result<()> {
     }
     if record.cgroup.is_frozen() {
         record.cgroup.freeze(false)?;
+    }
+    if let Some(first) = record.first {
+        thaw(first.pid)?;
     }
     wait(&process)
 }

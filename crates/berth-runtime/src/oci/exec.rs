@@ -61,7 +61,11 @@ impl Changes {
             first.ok_or_else(|| Error::invalid("the container's specification has no process"))?;
         process.set_args(Some(self.arguments)).set_terminal(Some(self.terminal)).set_console_size(None);
         process.set_cwd(self.directory.unwrap_or_else(|| process.cwd().clone()));
+        let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        let changed: HashSet<_> = self.environment.iter().map(|variable| name(variable)).collect();
         let mut environment = process.env().clone().unwrap_or_default();
+        // A program that finds a variable twice takes the first.
+        environment.retain(|variable| !changed.contains(&name(variable)));
         environment.extend(self.environment);
         process.set_env(Some(environment));
         let mut user = process.user().clone();
@@ -110,7 +114,7 @@ impl Runtime {
     /// The specification a container was made of.
     pub fn spec(&self, id: &str) -> Result<Spec> {
         let (place, _) = self.load(id)?;
-        Ok(read_spec(&place.config())?.0)
+        read_spec(&place.config())
     }
 
     /// Starts a further process; answers when its program runs.
@@ -128,7 +132,7 @@ impl Runtime {
                 return Err(Error::conflict("cannot exec in a stopped container"));
             }
         }
-        let (spec, _) = read_spec(&place.config())?;
+        let spec = read_spec(&place.config())?;
         validate::process(options.process)?;
         let has_terminal = options.process.terminal() == Some(true);
         if options.console_socket.is_some() && !has_terminal {

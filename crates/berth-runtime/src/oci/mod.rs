@@ -15,11 +15,17 @@ mod signal;
 mod start;
 mod template;
 mod terminal;
+mod understand;
+mod update;
 
+/// What a container uses.
+pub use crate::cgroup::Statistics;
 pub use create::Create;
 pub use exec::{Changes, ExecOptions};
+pub use observe::{Follower, Happening};
 pub use record::{Condition, View};
 pub use template::{SPECIFICATION, default_spec, features};
+pub use understand::{Understood, understand};
 
 /// The types of the runtime specification.
 pub use oci_spec::runtime as specification;
@@ -33,6 +39,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct Runtime {
     root: PathBuf,
+    by_systemd: bool,
 }
 
 /// A process that was started for a caller.
@@ -52,6 +59,13 @@ impl Runtime {
     /// The containers whose records are in `root`, which is made when it is needed.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, by_systemd: false }
+    }
+
+    /// Whether systemd makes the cgroups of containers that are made from here on.
+    #[must_use]
+    pub fn with_systemd(mut self, by_systemd: bool) -> Self {
+        self.by_systemd = by_systemd;
+        self
     }
 }

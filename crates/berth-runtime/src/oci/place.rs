@@ -21,11 +21,16 @@ impl Place {
     /// Of the container `id`, there or not.
     pub(super) fn of(root: &Path, id: &str) -> Result<Self> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
-        if id.is_empty() || id.starts_with('.') || !id.chars().all(is_name) {
-            return Err(Error::invalid(format!("invalid container ID `{id}`"))
-                .hint("it is made of letters, digits and any of _+-. and does not begin with a dot"));
+        let wrong = match id.chars().find(|c| !is_name(*c)) {
+            Some(character) => Some(format!("invalid character `{character}` in the ID `{id}`")),
+            None if id.is_empty() || id.starts_with('.') => Some(format!("invalid container ID `{id}`")),
+            None => None,
+        };
+        match wrong {
+            Some(words) => Err(Error::invalid(words)
+                .hint("it is made of letters, digits and any of _+-. and does not begin with a dot")),
+            None => Ok(Self(root.join(id))),
         }
-        Ok(Self(root.join(id)))
     }
 
     pub(super) fn path(&self) -> &Path {

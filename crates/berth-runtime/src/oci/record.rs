@@ -2,8 +2,10 @@
 
 use super::Runtime;
 use super::place::Place;
+use super::understand::{Understood, understand};
 use crate::cgroup::Cgroup;
 use crate::hook::Subject;
+use crate::systemd::Unit;
 use berth_oci::{AtPath, Error, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
@@ -22,6 +24,9 @@ pub(super) struct Record {
     pub(super) rootfs: PathBuf,
     pub(super) created: Timestamp,
     pub(super) cgroup: Cgroup,
+    /// What systemd calls its cgroup, if systemd has made it.
+    #[serde(default)]
+    pub(super) unit: Option<Unit>,
     pub(super) first: Option<FirstProcess>,
 }
 
@@ -177,17 +182,19 @@ impl Record {
 }
 
 /// A specification in a file.
-pub(super) fn read_spec(path: &std::path::Path) -> Result<(Spec, Vec<u8>)> {
+pub(super) fn read_bundle(path: &std::path::Path) -> Result<Understood<Spec>> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::not_found(format!("JSON specification file `{}` not found", path.display())));
         }
         result => result.at(path)?,
     };
-    let spec = serde_json::from_slice(&bytes).map_err(|e| {
-        Error::invalid(format!("`{}` is no runtime specification", path.display())).caused_by(e)
-    })?;
-    Ok((spec, bytes))
+    understand(bytes, "/process/capabilities", &format!("the runtime specification `{}`", path.display()))
+}
+
+/// A specification that was understood before.
+pub(super) fn read_spec(path: &std::path::Path) -> Result<Spec> {
+    Ok(read_bundle(path)?.document)
 }
 
 impl Runtime {

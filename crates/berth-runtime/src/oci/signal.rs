@@ -15,7 +15,7 @@ impl Runtime {
             .ok_or_else(|| Error::invalid(format!("there is no signal {signal}")))?;
         let condition = record.condition(&place)?;
         let ends = signal == libc::SIGKILL;
-        if all || (ends && !has_own_processes(read_spec(&place.config())?.0.linux().as_ref())) {
+        if all || (ends && !has_own_processes(read_spec(&place.config())?.linux().as_ref())) {
             return match record.cgroup.signal(number)? {
                 0 if condition == Condition::Stopped && !all => Err(not_running()),
                 _ => Ok(()),

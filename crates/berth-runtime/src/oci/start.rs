@@ -32,7 +32,7 @@ impl Runtime {
             // It has closed the channel: its program runs.
             None => {}
         }
-        let (spec, _) = read_spec(&place.config())?;
+        let spec = read_spec(&place.config())?;
         let hooks = spec.hooks().as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
         let pid = record.first.map(|first| first.pid);
         Ok(hook::run_all("poststart", hooks, &record.subject.state(ContainerState::Running, pid)))

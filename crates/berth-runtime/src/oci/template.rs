@@ -100,7 +100,7 @@ pub fn features(version: &str) -> Value {
             "namespaces": kinds,
             "capabilities": all_capabilities(),
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true,
+                "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true,
             },
             "seccomp": {
                 "enabled": true,

@@ -68,14 +68,6 @@ fn listener_of(spec: &LinuxSeccomp) -> Result<Option<(PathBuf, String)>> {
     if stops(spec.default_action()) {
         return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be the default action of a seccomp profile"));
     }
-    if stopped.is_empty() {
-        return match spec.listener_path() {
-            Some(_) => {
-                Err(Error::invalid("`linux.seccomp.listenerPath` is set, but nothing has SCMP_ACT_NOTIFY"))
-            }
-            None => Ok(None),
-        };
-    }
     for name in ["sendmsg", "write", "close"] {
         if stopped.iter().any(|rule| rule.names().iter().any(|n| n == name)) {
             return Err(Error::invalid(format!(
@@ -83,9 +75,12 @@ fn listener_of(spec: &LinuxSeccomp) -> Result<Option<(PathBuf, String)>> {
             )));
         }
     }
-    let path = spec.listener_path().clone().filter(|path| !path.as_os_str().is_empty());
-    let path = path.ok_or_else(|| Error::invalid("SCMP_ACT_NOTIFY needs `linux.seccomp.listenerPath`"))?;
-    Ok(Some((path, spec.listener_metadata().clone().unwrap_or_default())))
+    match spec.listener_path().clone().filter(|path| !path.as_os_str().is_empty()) {
+        // Also when nothing is stopped: whoever listens waits for the container's introduction.
+        Some(path) => Ok(Some((path, spec.listener_metadata().clone().unwrap_or_default()))),
+        None if stopped.is_empty() => Ok(None),
+        None => Err(Error::invalid("SCMP_ACT_NOTIFY needs `linux.seccomp.listenerPath`")),
+    }
 }
 
 fn flags(spec: &LinuxSeccomp) -> Result<u64> {

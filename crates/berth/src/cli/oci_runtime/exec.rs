@@ -5,7 +5,7 @@ use super::foreground::{self, Signals};
 use crate::exit::{Exit, Outcome};
 use berth_oci::{AtPath, Error, Result};
 use berth_runtime::oci::specification::{Capability, Process};
-use berth_runtime::oci::{Changes, ExecOptions};
+use berth_runtime::oci::{Changes, ExecOptions, understand};
 use std::path::PathBuf;
 
 /// `exec`
@@ -41,7 +41,7 @@ pub(super) struct Args {
     additional_gids: Vec<u32>,
     /// Another capability, `CAP_…`
     #[arg(short, long, value_name = "CAPABILITY", value_parser = capability)]
-    cap: Vec<Capability>,
+    cap: Vec<Named>,
     /// Keep it from gaining privileges
     #[arg(long)]
     no_new_privs: bool,
@@ -72,10 +72,17 @@ fn user(text: &str) -> Result<(u32, Option<u32>), String> {
     }
 }
 
-fn capability(text: &str) -> Result<Capability, String> {
+/// A capability, or a name that nobody knows: as in a bundle, that is left out with a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Named {
+    Known(Capability),
+    Unknown(String),
+}
+
+fn capability(text: &str) -> Result<Named, String> {
     let upper = text.to_uppercase();
     let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    serde_json::from_value(name.clone().into()).map_err(|_| format!("there is no capability `{name}`"))
+    Ok(serde_json::from_value(name.clone().into()).map_or(Named::Unknown(name), Named::Known))
 }
 
 impl Args {
@@ -104,11 +111,23 @@ impl Args {
         if self.detach { Ok(Exit::SUCCESS) } else { Ok(Exit(foreground::accompany(child, &signals)?)) }
     }
 
+    fn capabilities(&self, context: &Context) -> Vec<Capability> {
+        let known = |named: &Named| match named {
+            Named::Known(capability) => Some(*capability),
+            Named::Unknown(name) => {
+                context.log.warn(&format!("there is no capability `{name}`: it is left out"));
+                None
+            }
+        };
+        self.cap.iter().filter_map(known).collect()
+    }
+
     fn what(&self, context: &Context) -> Result<Process> {
         if let Some(path) = &self.process {
-            let bytes = std::fs::read(path).at(path)?;
-            return serde_json::from_slice(&bytes)
-                .map_err(|e| Error::invalid(format!("`{}` is no process", path.display())).caused_by(e));
+            let what = format!("the process in `{}`", path.display());
+            let understood = understand(std::fs::read(path).at(path)?, "/capabilities", &what)?;
+            understood.warnings.iter().for_each(|warning| context.log.warn(warning));
+            return Ok(understood.document);
         }
         if self.command.is_empty() {
             return Err(Error::invalid("process args cannot be empty"));
@@ -120,7 +139,7 @@ impl Args {
             environment: self.env.clone(),
             user: self.user,
             groups: self.additional_gids.clone(),
-            capabilities: self.cap.clone(),
+            capabilities: self.capabilities(context),
             no_new_privileges: self.no_new_privs.then_some(true),
             apparmor: self.apparmor.clone(),
             selinux: self.process_label.clone(),
@@ -141,11 +160,11 @@ mod tests {
             assert_eq!(user(text).ok(), expected, "{text}");
         }
         for (text, expected) in [
-            ("CAP_NET_ADMIN", Some(Capability::NetAdmin)),
-            ("net_admin", Some(Capability::NetAdmin)),
-            ("CAP_NO", None),
+            ("CAP_NET_ADMIN", Named::Known(Capability::NetAdmin)),
+            ("net_admin", Named::Known(Capability::NetAdmin)),
+            ("CAP_NO", Named::Unknown("CAP_NO".to_owned())),
         ] {
-            assert_eq!(capability(text).ok(), expected, "{text}");
+            assert_eq!(capability(text), Ok(expected), "{text}");
         }
     }
 }

@@ -8,29 +8,50 @@ use berth_oci::{Context as _, Error, Result};
 use berth_runtime::oci::Child;
 use berth_sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, pidfd_send_signal, wait, waitid};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 const SIGWINCH: i32 = 28;
 const SIGHUP: i32 = 1;
-/// What a user or a supervisor sends to a program.
-const PASSED_ON: [i32; 9] = [SIGHUP, 2, 3, 10, 12, 14, 15, 18, SIGWINCH];
+const SIGCHLD: i32 = 17;
+/// What a user or a supervisor sends to a program, and the word of a child's end.
+const HEEDED: [i32; 10] = [SIGHUP, 2, 3, 10, 12, 14, 15, SIGCHLD, 18, SIGWINCH];
 
 /// Signals that wait to be passed on: taken before there is anybody to pass them to, so that none is lost.
 pub(super) struct Signals(SignalFd);
 
 impl Signals {
     pub(super) fn take() -> Result<Self> {
-        SignalFd::take(&PASSED_ON).map(Self).context(|| "cannot collect signals")
+        SignalFd::take(&HEEDED).map(Self).context(|| "cannot collect signals")
     }
+}
+
+/// Processes of the container that lose their parent become our children, and with us go their remains: without a PID
+/// namespace they would be left to the machine's first process.
+pub(super) fn adopt_orphans() -> Result<()> {
+    let us = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(us)).map_err(io::Error::from).context(|| "cannot adopt orphans")
+}
+
+/// Takes note of the end of every child; answers the exit code of this one, if it is among them.
+fn bury(child: i32) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == child {
+            let signalled = status.terminating_signal().map(|signal| 128 + signal);
+            code = status.exit_status().or(signalled).or(Some(255));
+        }
+    }
+    code
 }
 
 /// Stays until it has ended; answers its exit code.
 pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
     let shown = Shown::on_ours(child.terminal)?;
     let mut reads_input = shown.is_some();
+    let mut ended = None;
     loop {
         let nothing = signals.0.as_fd();
         let (output, input) = (shown.as_ref(), shown.as_ref().filter(|_| reads_input));
@@ -55,7 +76,10 @@ pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
         if ready[1]
             && let Some(number) = signals.0.next().context(|| "cannot read signals")?
         {
-            heed(number, &child.pidfd, shown.as_ref());
+            match number {
+                SIGCHLD => ended = bury(child.pid).or(ended),
+                number => heed(number, &child.pidfd, shown.as_ref()),
+            }
         }
         if ready[3]
             && let Some(shown) = input
@@ -67,7 +91,7 @@ pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
             _ => false,
         };
         if ready[0] && !has_more {
-            return code(&child.pidfd);
+            return ended.map_or_else(|| code(&child.pidfd), Ok);
         }
     }
 }

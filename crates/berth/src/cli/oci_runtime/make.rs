@@ -14,6 +14,9 @@ pub(super) struct Common {
     /// The directory with config.json
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
+    /// The configuration's file, if it is not the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A socket that gets the other end of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
@@ -59,9 +62,10 @@ pub(super) struct RunArgs {
 }
 
 impl Common {
-    /// Sockets that systemd has opened for us are the container's, too.
+    /// Sockets that systemd has opened for us are the container's, too; if they really came along.
     fn preserved(&self) -> u32 {
-        self.preserve_fds + crate::settings::listening_sockets()
+        let sockets = crate::settings::listening_sockets();
+        self.preserve_fds + if check_open(sockets).is_ok() { sockets } else { 0 }
     }
 
     fn create(&self, context: &Context) -> Result<Child> {
@@ -73,6 +77,7 @@ impl Common {
         let child = context.runtime.create(&Create {
             id: &self.id,
             bundle: &self.bundle,
+            config: self.config.as_deref(),
             console_socket: self.console_socket.as_deref(),
             pid_file: self.pid_file.as_deref(),
             preserved: self.preserved(),
@@ -87,7 +92,9 @@ impl Common {
 
 /// A descriptor that is not there would be one of ours by the time it is handed over.
 pub(super) fn check_open(count: u32) -> Result<()> {
-    match (3..3 + count).find(|number| !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists()) {
+    match (3..count.saturating_add(3))
+        .find(|number| !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists())
+    {
         Some(number) => {
             Err(Error::invalid(format!("descriptor {number} is to be preserved, but is not open")))
         }
@@ -116,7 +123,9 @@ impl RunArgs {
     }
 
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let _ = self.no_subreaper;
+        if !self.no_subreaper && !self.detach {
+            foreground::adopt_orphans()?;
+        }
         let id = &self.common.id;
         let signals = foreground::Signals::take()?;
         let child = self.common.create(context)?;

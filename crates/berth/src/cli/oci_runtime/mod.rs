@@ -4,10 +4,12 @@
 //! images. Invariant: an error is said twice, on stderr for people and in the log for the engine that called.
 
 mod args;
+mod events;
 mod exec;
 mod foreground;
 mod log;
 mod make;
+mod update;
 mod verbs;
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -33,14 +35,17 @@ struct Cli {
     /// Also write what is done
     #[arg(long)]
     debug: bool,
-    /// Refused: cgroups are made by berth itself
+    /// Leave cgroups to systemd: the same as --cgroup-manager systemd
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Whether the caller is an ordinary user: true, false or auto
+    /// Who makes cgroups
+    #[arg(long, value_enum, value_name = "WHO", default_value = "cgroupfs")]
+    cgroup_manager: CgroupManager,
+    /// Whether the caller is an ordinary user: false, or auto; true is refused, because containers are root's here
     #[arg(long, value_name = "WHETHER", default_value = "auto")]
     rootless: String,
     /// Print the version and quit
-    #[arg(short = 'v', long)]
+    #[arg(short = 'v', long, exclusive = true)]
     version: bool,
     #[command(subcommand)]
     command: Command,
@@ -70,10 +75,23 @@ enum Command {
     Ps(verbs::PsArgs),
     /// List containers
     List(verbs::ListArgs),
+    /// Change the limits of a container
+    Update(update::Args),
+    /// Tell what a container uses, and when its memory runs out
+    Events(events::Args),
     /// Write a bundle's configuration to begin with
     Spec(verbs::SpecArgs),
     /// Print what this runtime understands
     Features,
+}
+
+/// Who makes the cgroups of containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum CgroupManager {
+    /// We do, as directories.
+    Cgroupfs,
+    /// systemd does, as units.
+    Systemd,
 }
 
 /// What every command needs.
@@ -100,7 +118,7 @@ pub(crate) fn words_for_us(words: &[OsString]) -> Option<Vec<OsString>> {
 
 /// Runs the command; `all` are the words that this process was started with.
 pub(crate) fn run(words: &[OsString], all: &[OsString]) -> Outcome {
-    if matches!(words.get(1).and_then(|word| word.to_str()), Some("--version" | "-v")) {
+    if asks_for_version(words) {
         return verbs::version();
     }
     let cli = match Cli::try_parse_from(words) {
@@ -111,21 +129,37 @@ pub(crate) fn run(words: &[OsString], all: &[OsString]) -> Outcome {
     if cli.version {
         return verbs::version();
     }
-    let context = Context { runtime: Runtime::new(cli.root), log };
-    let result = refuse(cli.systemd_cgroup, &cli.rootless)
+    let by_systemd = cli.systemd_cgroup || cli.cgroup_manager == CgroupManager::Systemd;
+    let context = Context { runtime: Runtime::new(cli.root).with_systemd(by_systemd), log };
+    let result = refuse(&cli.rootless)
         .and_then(|()| protect(&cli.command, all))
         .map_err(Failure::from)
         .and_then(|()| dispatch(cli.command, &context));
     result.inspect_err(|failure| context.log.error(&failure.message()))
 }
 
-fn refuse(systemd_cgroup: bool, rootless: &str) -> berth_oci::Result<()> {
-    if systemd_cgroup {
-        return Err(berth_oci::Error::unsupported("the systemd cgroup driver is not supported")
-            .hint("berth makes cgroups itself: configure the engine with the cgroupfs driver"));
+/// Among the options, wherever it stands: then no command is needed.
+fn asks_for_version(words: &[OsString]) -> bool {
+    let takes_a_value = ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless"];
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        match word {
+            "--version" | "-v" => return true,
+            word if takes_a_value.contains(&word) => drop(words.next()),
+            word if word.starts_with('-') => {}
+            _ => return false,
+        }
     }
+    false
+}
+
+fn refuse(rootless: &str) -> berth_oci::Result<()> {
     match rootless {
-        "auto" | "true" | "false" => Ok(()),
+        "auto" | "false" => Ok(()),
+        "true" => {
+            Err(berth_oci::Error::unsupported("`--rootless true`: this runtime makes root's containers only")
+                .hint("leave the option out, and run the engine as root"))
+        }
         other => Err(berth_oci::Error::invalid(format!("`--rootless {other}` is none of true, false, auto"))),
     }
 }
@@ -156,6 +190,8 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Resume(args) => done(context.runtime.resume(&args.id)),
         Command::Ps(args) => args.run(context),
         Command::List(args) => args.run(context),
+        Command::Update(args) => args.run(context),
+        Command::Events(args) => args.run(context),
         Command::Spec(args) => args.run(),
         Command::Features => verbs::features(),
     }
@@ -169,7 +205,7 @@ fn done(result: berth_oci::Result<()>) -> Outcome {
 #[derive(clap::Args)]
 #[command(mut_args(crate::cli::usage::as_docker))]
 pub(crate) struct Elsewhere {
-    /// create, start, state, kill, delete, run, exec, pause, resume, ps, list, spec or features
+    /// create, start, state, kill, delete, run, exec, pause, resume, ps, list, update, events, spec or features
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }

@@ -6,6 +6,7 @@ use crate::format::table::{Spacing, aligned_with};
 use crate::terminal;
 use berth_oci::{AtPath, Context as _, Error, Result};
 use berth_runtime::oci::{SPECIFICATION, View, default_spec, features as supported};
+use regex::Regex;
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -50,15 +51,30 @@ pub(super) struct DeleteArgs {
     /// Kill it first when it still runs
     #[arg(short, long)]
     force: bool,
+    /// The name is a regular expression: all containers that it fits
+    #[arg(long)]
+    regex: bool,
     /// The container's name
     id: String,
 }
 
 impl DeleteArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let complaints = context.runtime.delete(&self.id, self.force)?;
-        complaints.iter().for_each(|complaint| context.log.warn(complaint));
+        for id in self.ids(context)? {
+            let complaints = context.runtime.delete(&id, self.force)?;
+            complaints.iter().for_each(|complaint| context.log.warn(complaint));
+        }
         Ok(Exit::SUCCESS)
+    }
+
+    fn ids(&self, context: &Context) -> Result<Vec<String>> {
+        if !self.regex {
+            return Ok(vec![self.id.clone()]);
+        }
+        let wanted = Regex::new(&self.id)
+            .map_err(|e| Error::invalid(format!("`{}` is no regular expression", self.id)).caused_by(e))?;
+        let names = context.runtime.list()?.into_iter().map(|view| view.id);
+        Ok(names.filter(|name| wanted.is_match(name)).collect())
     }
 }
 

@@ -61,7 +61,7 @@ fn further_processes_have_what_they_are_given() {
     for (words, code, stdout) in [
         (&["exec", id, "sh", "-c", "echo $0 $A; pwd", "x"][..], 0, "x\n/\n"),
         (&["exec", "--env", "A=b", "--cwd", "/tmp", id, "sh", "-c", "echo $A; pwd"], 0, "b\n/tmp\n"),
-        (&["exec", "--user", "5:6", "-g", "7", id, "id"], 0, "uid=5 gid=6 groups=6,7\n"),
+        (&["exec", "--user", "5:6", "-g", "7", id, "id"], 0, "uid=5 gid=6 groups=7\n"),
         (&["exec", id, "sh", "-c", "exit 3"], 3, ""),
         (&["exec", id, "grep", "NoNewPrivs", "/proc/self/status"], 0, "NoNewPrivs:\t1\n"),
         (
@@ -133,7 +133,11 @@ fn a_bundle_that_makes_no_sense_is_refused_and_leaves_nothing() {
         ("/process/cwd", json!("tmp"), "needs to be an absolute path"),
         ("/root/path", json!("nothing"), "nothing"),
         ("/linux/namespaces/0/path", json!("/proc/self/ns/nothing"), "/proc/self/ns/nothing"),
-        ("/linux/namespaces/0/type", json!("user"), "needs `linux.uidMappings`"),
+        (
+            "/linux/uidMappings",
+            json!([{ "containerID": 0, "hostID": 0, "size": 1 }]),
+            "need a user namespace",
+        ),
         ("/linux/namespaces/0/type", json!("mount"), "has mnt twice"),
         ("/linux/intelRdt", json!({}), "`linux.intelRdt`"),
         ("/linux/cgroupsPath", json!("a.slice:b:c"), "systemd's form"),

@@ -2,4 +2,5 @@
 
 mod bundle;
 mod life;
+mod limits;
 mod surroundings;
