@@ -15,6 +15,7 @@ mod foreign;
 mod history;
 mod hostile;
 mod images;
+mod isolation;
 mod life;
 mod limits;
 mod networks;
