@@ -11,6 +11,7 @@ use crate::mount::{CgroupMounts, MountPlan};
 use crate::state;
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources};
+use std::fs::File;
 use std::os::fd::AsFd;
 
 impl Monitor {
@@ -59,6 +60,8 @@ impl Monitor {
             reaper: self.bundle.life.reaper,
         };
         let born = birth::container(&plan, &self.cgroup, stdio, Gate::Parent)?;
+        // Where it cannot be held, the end takes a moment longer.
+        self._mounts = File::open(format!("/proc/{}/ns/mnt", born.pid)).ok();
         self.state.pid = Some(born.pid);
         self.processes.insert(CONTAINER, Process::new(born, ends, self.bundle.stdin));
         self.connect()?;
