@@ -29,13 +29,23 @@ class Table:
         print(f"{what:<36}{cells}{shown}  {target}", flush=True)
         self.rows.append({"what": what, "unit": unit, "medians": medians, "ratios": ratios, "target": target})
 
-    def finish(self, contenders):
+    def others(self, what, unit, medians, most_of):
+        """A measure of other contenders than the table's: each with its name, berth not above that of `most_of`."""
+        ours, theirs = medians.get("berth"), medians.get(most_of)
+        cells = "   ".join(f"{name} {show(value, unit)}" for name, value in medians.items())
+        holds = None if ours is None or theirs is None else ours / theirs
+        target = f"≤ 1.0× {most_of} {mark(holds, lambda ratio: ratio <= 1)}"
+        ratio = "" if holds is None else f"   {1 / holds:.2f}× {most_of}/berth"
+        print(f"{what:<36}  {cells}{ratio}  {target}", flush=True)
+        self.rows.append({"what": what, "unit": unit, "medians": medians, "target": target})
+
+    def finish(self, contenders, name="images"):
         about = {
             "machine": f"{os.cpu_count()} cores, Linux {platform.release()}", "rounds": self.options.rounds,
             "versions": {tool.name: tool.version() for tool in contenders},
         }
         print(f"\n{about['machine']}; " + "; ".join(about["versions"].values()))
-        path = self.options.work / "images.json"
+        path = self.options.work / f"{name}.json"
         path.write_text(json.dumps(about | {"rows": self.rows}, indent=1, ensure_ascii=False))
         print(f"also in {path}")
 
