@@ -7,12 +7,15 @@ use super::{Channel, Message, Stdio, attributes, identity, limits};
 use crate::cgroup::Placement;
 use crate::hook::Subject;
 use crate::seccomp::{Filter, Listener};
-use berth_oci::{Context, Error, Result};
+use berth_oci::{AtPath, Context, Error, Result};
 use oci_spec::runtime::{ContainerState, Process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{chroot, fchdir};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the child needs, decided before it exists.
 #[derive(Debug)]
@@ -56,12 +59,14 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
     let listener = listener(plan)?;
     let labels = attributes::labels(plan.process, &mut warnings)?;
     attributes::for_scheduling(plan.process)?;
+    let root = root_of(plan)?;
     move_into_thread_name_spaces(plan.init, plan.namespaces)
         .map_err(io::Error::from)
         .context(|| "cannot enter the container's namespaces")?;
     if plan.namespaces.contains(ThreadNameSpaceType::USER) {
         become_root()?;
     }
+    enter_root(&root)?;
     limits::set_limits(plan.process.rlimits().as_deref().unwrap_or_default(), &mut warnings)?;
     let program = become_program::look_up(plan.process, plan.user, false)?;
     let Connected { master, descriptors } = connect(stdio, None)?;
@@ -78,6 +83,34 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
         keep_groups: identity::keeps_groups(plan.subject.annotations.as_ref()),
     };
     become_program(&program, plan.process, last, channel)
+}
+
+/// The container's root, as its first process has it: that of its mount namespace may be another, which is the host's
+/// where the container only looks away from it, or was made by somebody in a `chroot`.
+fn root_of(plan: &ExecPlan<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", plan.init_pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, &path, flags, Mode::empty()).map_err(io::Error::from).at(&path)?;
+    // The number was its own when it was opened only if it has not ended since.
+    match waits_for_its_end(plan.init)? {
+        true => Ok(root),
+        false => Err(Error::conflict("cannot exec in a stopped container")),
+    }
+}
+
+/// Whether the process has not ended yet.
+fn waits_for_its_end(process: BorrowedFd<'_>) -> Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = poll(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], Some(&now));
+    ready
+        .map(|count| count == 0)
+        .map_err(io::Error::from)
+        .context(|| "cannot look at the container's process")
+}
+
+fn enter_root(root: &OwnedFd) -> Result<()> {
+    let entered = fchdir(root).and_then(|()| chroot("."));
+    entered.map_err(io::Error::from).context(|| "cannot enter the container's root")
 }
 
 fn listener(plan: &ExecPlan<'_>) -> Result<Option<Listener>> {

@@ -3,9 +3,10 @@
 use super::bundle::Bundle;
 use serde_json::json;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn count(directory: &Path) -> usize {
@@ -164,6 +165,30 @@ fn a_working_directory_is_inside_the_container() {
         let said = bundle.say(&["exec", "--cwd", &cwd, &bundle.id, "ls", "../../../.."]);
         assert!(!said.stdout.lines().any(|line| line == only_there), "descriptor {number}: {said:?}");
     }
+}
+
+/// The root of a mount namespace need not be the container's: whoever enters by the namespace alone is on the host.
+#[test]
+fn who_enters_has_the_container_s_root() {
+    let Some(mut bundle) = Bundle::of("while :; do sleep 0.01; done") else { return };
+    fs::write(bundle.path("rootfs/marker"), "").unwrap();
+    let mut unshare = Command::new("unshare");
+    let mut other = unshare
+        .args(["--mount", "sh", "-c", "echo; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It is in its own namespace when it says something.
+    assert_eq!(other.stdout.take().unwrap().read(&mut [0; 1]).unwrap(), 1);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    let mounts = namespaces.iter_mut().find(|namespace| namespace["type"] == "mount").unwrap();
+    mounts["path"] = format!("/proc/{}/ns/mnt", other.id()).into();
+    let id = bundle.id.clone();
+    let created = bundle.create(&["run", "--detach", &id]);
+    let said = bundle.say(&["exec", &id, "ls", "/marker"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!((created, &*said.stdout), (Some(0), "/marker\n"), "{said:?} {}", bundle.output());
 }
 
 /// CVE-2019-5736 and CVE-2016-9962: who enters a container lends it neither this program's file to write to, nor
