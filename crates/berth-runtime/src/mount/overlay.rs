@@ -103,8 +103,8 @@ mod tests {
             fs::write(lower.join("who"), at.to_string()).unwrap();
             fs::write(lower.join(at.to_string()), "").unwrap();
         }
-        let made: [fn(&[std::path::PathBuf], &Path, &Path) -> Result<Option<OwnedFd>>; 2] =
-            [one_by_one, |lowers, upper, work| in_one_word(lowers, upper, work).map(Some)];
+        type Make = fn(&[std::path::PathBuf], &Path, &Path) -> Result<Option<OwnedFd>>;
+        let made: [Make; 2] = [one_by_one, |lowers, upper, work| in_one_word(lowers, upper, work).map(Some)];
         for (number, make) in made.into_iter().enumerate() {
             let (upper, work) = (place(&format!("u{number}")), place(&format!("w{number}")));
             let Some(mount) = make(&lowers, &upper, &work).unwrap() else { continue };
