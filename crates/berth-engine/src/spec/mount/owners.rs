@@ -78,15 +78,15 @@ impl IdMaps {
             u64::from(a.0) < u64::from(b.0) + u64::from(b.1)
                 && u64::from(b.0) < u64::from(a.0) + u64::from(a.1)
         };
+        let clash = |one: &IdRange, other: &IdRange| {
+            let is_seen_twice = overlap((one.seen, one.size), (other.seen, other.size));
+            overlap((one.disk, one.size), (other.disk, other.size))
+                || (one.inside == other.inside && is_seen_twice)
+        };
         let sound = |ranges: &[IdRange]| {
+            let mut earlier = ranges.iter().enumerate().map(|(at, range)| (range, &ranges[..at]));
             !ranges.is_empty()
-                && ranges.iter().enumerate().all(|(at, range)| {
-                    ranges[..at].iter().all(|other| {
-                        !overlap((range.disk, range.size), (other.disk, other.size))
-                            && !(range.inside == other.inside
-                                && overlap((range.seen, range.size), (other.seen, other.size)))
-                    })
-                })
+                && earlier.all(|(range, before)| !before.iter().any(|other| clash(range, other)))
         };
         sound(&self.uids) && sound(&self.gids)
     }
