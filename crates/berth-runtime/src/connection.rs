@@ -73,12 +73,11 @@ pub fn create(bundle: &Bundle) -> Result<Connection> {
             .and(Err(Error::conflict(format!("container {} has been removed", bundle.id))));
     }
     let request = protocol::encode(&Request::Create(Box::new(bundle.clone())))?;
-    state::write(&bundle.dir, &State::created()?)?;
+    state::keep(&bundle.dir, &bundle.run_dir, &State::created()?)?;
     let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket pair")?;
     if let Err(error) = spawn_monitor(bundle, &theirs, &lock) {
         // Nothing was made: as if nobody had asked.
-        let path = bundle.dir.join("state.json");
-        return fs::remove_file(&path).at(&path).and(Err(error));
+        return state::forget(&bundle.dir, &bundle.run_dir).and(Err(error));
     }
     drop((theirs, lock));
     let mut connection = Connection { socket: ours, early: VecDeque::new() };

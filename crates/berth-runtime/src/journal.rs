@@ -51,34 +51,47 @@ impl Journal {
         self.directory.join("events.jsonl")
     }
 
-    /// Writes one event.
+    /// Writes one event. On a disk that is full or read-only it is lost: that does not undo what has happened.
     ///
     /// # Errors
-    /// The directory cannot be written to.
+    /// The directory cannot be written to for another reason.
     pub fn append(&self, happened: &Happened) -> Result<()> {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self.try_append(happened) {
+            Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) => Ok(()),
+            appended => appended.at(self.path()),
+        }
+    }
+
+    fn try_append(&self, happened: &Happened) -> io::Result<()> {
         let mut line = serde_json::to_vec(happened).expect("texts and a time");
         line.push(b'\n');
         let lock = self.lock()?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(io::Error::from).at(&self.directory)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
         let path = self.path();
-        let mut file = File::options().create(true).append(true).open(&path).at(&path)?;
-        file.write_all(&line).at(&path)?;
-        if file.metadata().at(&path)?.len() >= MOST_BYTES {
-            fs::rename(&path, rotated(&path, 1)).at(&path)?;
+        let mut file = File::options().create(true).append(true).open(&path)?;
+        let length = file.metadata()?.len();
+        if let Err(error) = file.write_all(&line) {
+            // Half a line would swallow the next one.
+            file.set_len(length)?;
+            return Err(error);
+        }
+        if file.metadata()?.len() >= MOST_BYTES {
+            fs::rename(&path, rotated(&path, 1))?;
         }
         Ok(())
     }
 
-    fn lock(&self) -> Result<File> {
+    fn lock(&self) -> io::Result<File> {
         let path = self.directory.join("lock");
         let open = || File::options().create(true).truncate(false).write(true).open(&path);
         match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.directory).at(&self.directory)?;
-                fs::set_permissions(&self.directory, Permissions::from_mode(0o700)).at(&self.directory)?;
-                open().at(&path)
+                fs::create_dir_all(&self.directory)?;
+                fs::set_permissions(&self.directory, Permissions::from_mode(0o700))?;
+                open()
             }
-            opened => opened.at(&path),
+            opened => opened,
         }
     }
 
@@ -87,7 +100,7 @@ impl Journal {
     /// # Errors
     /// The directory cannot be made or watched.
     pub fn reader(&self) -> Result<JournalReader> {
-        drop(self.lock()?);
+        drop(self.lock().at(&self.directory)?);
         let mut lines = Lines::open(&self.path())?;
         lines.follow().context(|| "cannot follow the events")?;
         Ok(JournalReader { lines })

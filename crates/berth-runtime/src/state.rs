@@ -108,7 +108,7 @@ fn state_path(dir: &Path) -> PathBuf {
 
 /// The state of the container in `dir`; `None` when it was never started. True also after its monitor was killed.
 pub fn read(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
-    let Some(state) = read_unchecked(dir)? else { return Ok(None) };
+    let Some(state) = read_unchecked(dir, run_dir)? else { return Ok(None) };
     if !state.is_live() {
         return Ok(Some(state));
     }
@@ -118,13 +118,16 @@ pub fn read(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
     }
 }
 
-fn read_unchecked(dir: &Path) -> Result<Option<State>> {
-    let path = state_path(dir);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| lost()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at(&path),
+/// A state in the run directory is the newer one: see [`keep`].
+fn read_unchecked(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
+    for path in [state_path(run_dir), state_path(dir)] {
+        match fs::read(&path) {
+            Ok(bytes) => return Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| lost()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at(&path),
+        }
     }
+    Ok(None)
 }
 
 /// A state that a power failure tore (it is not synced: it describes processes, which did not survive either).
@@ -150,7 +153,7 @@ fn lost() -> State {
 fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
     let _alone = one_repairs(run_dir)?;
     // Meanwhile the monitor may have written its last word and ended in good order, or another may have repaired.
-    let Some(mut state) = read_unchecked(dir)? else {
+    let Some(mut state) = read_unchecked(dir, run_dir)? else {
         return Err(Error::internal(format!("`{}` has disappeared", state_path(dir).display())));
     };
     if !state.is_live() {
@@ -171,16 +174,52 @@ fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
         (true, false) => (Some(128), Some("the start of this container was broken off".into())),
         (false, _) => (Some(255), Some("the machine was restarted while this container ran".into())),
     };
-    write(dir, &state)?;
+    keep(dir, run_dir, &state)?;
     Ok(state)
 }
 
-/// Puts a state in place. Not synced: after a power failure there is no such process any more.
-pub(crate) fn write(dir: &Path, state: &State) -> Result<()> {
+/// Puts a state in place; in the run directory where the disk of the container's own one is full or read-only: what
+/// happens to a container happens on such a disk too. The run directory is another one, and small.
+pub(crate) fn keep(dir: &Path, run_dir: &Path, state: &State) -> Result<()> {
+    match write(dir, state) {
+        Err(error) if is_refused_by_disk(&error) => {
+            // Half of it may lie there, and it takes room.
+            drop(fs::remove_file(temporary_path(dir)));
+            write(run_dir, state).at(state_path(run_dir))
+        }
+        Ok(()) if run_dir != dir => match fs::remove_file(state_path(run_dir)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at(state_path(run_dir)),
+            _ => Ok(()),
+        },
+        written => written.at(state_path(dir)),
+    }
+}
+
+fn is_refused_by_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+fn temporary_path(dir: &Path) -> PathBuf {
+    dir.join("state.json.tmp")
+}
+
+/// Not synced: after a power failure there is no such process any more.
+fn write(dir: &Path, state: &State) -> io::Result<()> {
     let bytes = serde_json::to_vec(state).expect("a state has string keys and no failing values");
-    let temporary = dir.join("state.json.tmp");
-    fs::write(&temporary, bytes).at(&temporary)?;
-    fs::rename(&temporary, state_path(dir)).at(state_path(dir))
+    fs::write(temporary_path(dir), bytes)?;
+    fs::rename(temporary_path(dir), state_path(dir))
+}
+
+/// As if the container had never been started.
+pub(crate) fn forget(dir: &Path, run_dir: &Path) -> Result<()> {
+    for path in [state_path(run_dir), state_path(dir)] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at(&path),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The right to write a container's state. Passed on to the monitor as an open descriptor, so that there is no
@@ -239,7 +278,7 @@ pub fn claim(dir: &Path, run_dir: &Path) -> Result<Option<Claim>> {
     let door = Door::close(run_dir)?;
     let lock = Lock::try_take(run_dir)?;
     if lock.is_none() {
-        if read_unchecked(dir)?.is_none_or(|state| state.is_live()) {
+        if read_unchecked(dir, run_dir)?.is_none_or(|state| state.is_live()) {
             return Ok(None);
         }
         Recovery::settle(run_dir)?;

@@ -4,10 +4,12 @@
 //! them. Invariant: every write begins `IMMEDIATE`, so nobody finds out half-way that it lost a race.
 
 use crate::{fault, schema};
-use berth_oci::{Context, Digest, Error, Kind, Result};
+use berth_oci::{AtPath, Context, Digest, Error, Kind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSqlError, Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -90,7 +92,8 @@ impl Database {
             }
             Ok(())
         };
-        create().map_err(|e| explain(e, path))
+        create().map_err(|e| explain(e, path))?;
+        keep_room(path)
     }
 
     /// Reads in one snapshot.
@@ -148,6 +151,21 @@ impl Database {
         }
     }
 }
+
+/// Gives the log all the room that it ever needs, beyond its end: on a full disk, things can still be removed.
+fn keep_room(path: &Path) -> Result<()> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let Ok(log) = std::fs::File::options().write(true).open(log) else { return Ok(()) };
+    match rustix::fs::fallocate(&log, FallocateFlags::KEEP_SIZE, 0, LOG_BYTES) {
+        // Where it cannot be had, all is as without it.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSPC) => Ok(()),
+        Err(error) => Err(std::io::Error::from(error)).at(path),
+    }
+}
+
+/// What `wal_autocheckpoint` lets the log grow to, and a transaction more.
+const LOG_BYTES: u64 = 160 * (4096 + 24);
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))

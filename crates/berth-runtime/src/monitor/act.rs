@@ -7,7 +7,7 @@ use crate::circumstances::Circumstances;
 use crate::hook;
 use crate::init::Message;
 use crate::protocol::{Channel, Fault, Reply};
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::{Error, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::ContainerState;
@@ -152,7 +152,7 @@ impl Monitor {
             self.state.oom_killed = false;
             self.begin_probing();
             self.due.overrun = self.bundle.life.most_runtime.map(|most| Instant::now() + most);
-            state::write(&self.bundle.dir, &self.state)?;
+            self.save()?;
             self.tell("start", &[]);
         } else {
             self.tell_exec("exec_start", number);

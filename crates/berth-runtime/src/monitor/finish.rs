@@ -10,7 +10,7 @@ use crate::connection::socket_path;
 use crate::protocol::{Fault, Reply};
 use crate::recovery::Recovery;
 use crate::relay::Relays;
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::{Context, Error, Result};
 use jiff::Timestamp;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -156,7 +156,7 @@ impl Monitor {
         self.state.finished_at = Some(at);
         let told = self.state.error.take().into_iter().chain(troubles).collect::<Vec<_>>();
         self.state.error = Some(told.join("; ")).filter(|text| !text.is_empty());
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     /// What the process has written and nobody has read yet. It ends: whoever could write more is dead, or was left

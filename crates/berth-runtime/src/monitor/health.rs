@@ -6,7 +6,7 @@
 use super::Monitor;
 use crate::health::{Health, HealthStatus, Output, Probe};
 use crate::life::HealthCheck;
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::{Error, Result};
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -159,7 +159,7 @@ impl Monitor {
         let has_changed = health.judge(check, since_start, probe);
         let status = health.status;
         self.probe_later();
-        state::write(&self.bundle.dir, &self.state)?;
+        self.save()?;
         if has_changed {
             self.tell(&format!("health_status: {}", status.as_str()), &[]);
             if status == HealthStatus::Unhealthy && self.bundle.life.restart.when_unhealthy {

@@ -30,7 +30,7 @@ use crate::net::Home;
 use crate::protocol::{self, Channel, HEADER, Request};
 use crate::relay::{self, Relays};
 use crate::seccomp::Filter;
-use crate::state::{Lock, State};
+use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::inherited;
 use client::Client;
@@ -188,6 +188,11 @@ impl Monitor {
     fn open_log(&mut self) -> Result<()> {
         self.log = Writer::open(&self.bundle.log)?;
         Ok(())
+    }
+
+    /// Writes down what is known now.
+    fn save(&self) -> Result<()> {
+        state::keep(&self.bundle.dir, &self.bundle.run_dir, &self.state)
     }
 
     fn number(&mut self) -> u32 {

@@ -6,7 +6,7 @@
 use super::{CONTAINER, Monitor};
 use crate::dns;
 use crate::net::{self, Joined, NetworkPlan, Place, PortMapping};
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::{AtPath, Error, Kind, Result};
 use std::fs::{self, File};
 use std::io::Write;
@@ -59,7 +59,7 @@ impl Monitor {
         self.bundle.networks.push(plan.clone());
         self.lead_out(&namespace)?;
         self.answer_for_names(namespace)?;
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     /// Off the network of this name.
@@ -94,7 +94,7 @@ impl Monitor {
         if let Some(names) = &mut self.names {
             names.set_networks(&self.state.networks);
         }
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     /// Between two runs there is nothing to connect yet: the next one will be on it, or not.

@@ -2,7 +2,6 @@
 
 use super::Monitor;
 use crate::circumstances::OutOfMemory;
-use crate::state;
 use berth_oci::Result;
 use std::time::{Duration, Instant};
 
@@ -43,6 +42,6 @@ impl Monitor {
         self.state.oom_killed = true;
         self.state.circumstances.memory.get_or_insert_with(OutOfMemory::default).kills = kills;
         self.tell("oom", &[]);
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CONTAINER, Monitor};
 use crate::bundle::Exit;
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::Result;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl Monitor {
         self.state.exit_code = Some(code);
         self.state.finished_at = Some(at);
         self.state.restarts += 1;
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     pub(super) fn start_again(&mut self) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::{CONTAINER, Monitor};
 use crate::bundle::{Stdin, Streams};
 use crate::protocol::{self, Channel, Fault, Reply, Request};
-use crate::state::{self, Status};
+use crate::state::Status;
 use berth_oci::{Error, Result};
 use std::time::{Duration, Instant};
 
@@ -198,7 +198,7 @@ impl Monitor {
         process.signal(number)?;
         self.state.circumstances.asked = self.clients.get(&client).and_then(|c| c.asks_for(number));
         self.tell("kill", &[("signal", number.to_string())]);
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     /// See [`crate::connection::Connection::stop`].
@@ -233,6 +233,6 @@ impl Monitor {
             self.resume_probing()
         };
         self.tell(if frozen { "pause" } else { "unpause" }, &[]);
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 }

@@ -8,7 +8,6 @@ use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch};
 use crate::hook::Subject;
 use crate::init::{ContainerPlan, ExecPlan, Gate, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
-use crate::state;
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources};
 use std::fs::File;
@@ -65,7 +64,7 @@ impl Monitor {
         self.state.pid = Some(born.pid);
         self.processes.insert(CONTAINER, Process::new(born, ends, self.bundle.stdin));
         self.connect()?;
-        state::write(&self.bundle.dir, &self.state)
+        self.save()
     }
 
     /// What hooks are told about the container.
