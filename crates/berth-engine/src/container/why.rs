@@ -190,9 +190,19 @@ fn early_success(container: &Container, state: &berth_runtime::State) -> Option<
 }
 
 fn is_lone_shell(args: &[String]) -> bool {
-    const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "fish"];
     let [program] = args else { return false };
-    SHELLS.contains(&base_name(program))
+    is_shell(program)
+}
+
+fn is_shell(program: &str) -> bool {
+    ["sh", "bash", "ash", "dash", "zsh", "fish"].contains(&base_name(program))
+}
+
+/// Whether a script puts something into the background and does not wait for it.
+fn leaves_something_behind(script: &str) -> bool {
+    let plain = script.replace("&&", ";").replace(">&", ">").replace("&>", ">");
+    plain.contains('&')
+        && !script.split(|c: char| !c.is_alphanumeric()).any(|word| word == "wait" || word == "exec")
 }
 
 fn base_name(path: &str) -> &str {
@@ -232,6 +242,12 @@ fn daemon(args: &[String]) -> Option<(String, Option<&'static str>)> {
     if words.iter().any(|w| matches!(*w, "--daemonize" | "--daemon" | "--detach" | "--background")) {
         return Some((base_name(words.first()?).to_owned(), None));
     }
+    if let [shell, .., script] = args
+        && is_shell(shell)
+        && leaves_something_behind(script)
+    {
+        return Some((script.clone(), None));
+    }
     let (name, _, instead) = DAEMONS.into_iter().find(|(name, foreground, _)| {
         words.iter().any(|w| base_name(w) == *name) && !foreground.iter().any(|word| text.contains(word))
     })?;
@@ -254,6 +270,9 @@ mod tests {
             ("sh|-c|service nginx start", Some("nginx")),
             ("sh|-c|/etc/init.d/x start", Some("sh -c /etc/init.d/x start")),
             ("redis-server|--daemonize|yes", Some("redis-server")),
+            ("sh|-c|server & exit 0", Some("server & exit 0")),
+            ("sh|-c|server & wait", None),
+            ("sh|-c|a && b 2>&1", None),
             ("/usr/sbin/sshd", Some("sshd")),
             ("/usr/sbin/sshd|-D", None),
             ("echo|hello", None),

@@ -5,6 +5,7 @@
 use super::Monitor;
 use crate::cgroup::{Cgroup, CgroupPlan, Layout};
 use crate::life::Restart;
+use crate::recovery::Recovery;
 use berth_oci::Result;
 use oci_spec::runtime::{Linux, LinuxBlockIo, LinuxResources};
 
@@ -14,6 +15,10 @@ impl Monitor {
         if self.due.restart.is_none() {
             let plan =
                 CgroupPlan::new(&Layout::detect()?, &self.bundle.cgroup_parent, &self.bundle.id, &resources)?;
+            // Written down before it is made, as at the start.
+            let recovery = Recovery { cgroup: self.cgroup.with(&plan), ..self.recovery() };
+            recovery.write(&self.bundle.run_dir)?;
+            self.cgroup.extend(&plan)?;
             Cgroup::change_limits(&plan)?;
         }
         let mut linux = self.bundle.spec.linux().clone().unwrap_or_default();

@@ -225,8 +225,14 @@ impl Links {
         let create = create.nest(LINK_INFO, |info| {
             info.text(INFO_KIND, shared.driver.as_str()).nest(INFO_DATA, |data| data.attribute(1, &mode))
         });
-        let what = format!("to create the {} interface {}", shared.driver.as_str(), shared.inside);
-        self.act(&[(what, create)])
+        let driver = shared.driver.as_str();
+        let what = format!("to create the {driver} interface {}", shared.inside);
+        self.act(&[(what, create)]).map_err(|error| match error.kind() {
+            Kind::Unsupported => error.hint(format!(
+                "this kernel has no {driver}: `modprobe {driver}` loads it where it is a module"
+            )),
+            _ => error,
+        })
     }
 
     /// From inside the container: its loopback and its interface up, with addresses and, where this network is to
