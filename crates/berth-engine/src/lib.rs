@@ -39,7 +39,7 @@ pub use images::{
     Pushed, Removal, RemoveOptions, is_missing_tag,
 };
 pub use manifest_lists::{Annotation, ManifestList, Member, PushedList};
-pub use matching::{LabelFilter, glob};
+pub use matching::{LabelFilter, Patterns, glob};
 pub use registry::SearchFilter;
 pub use reset::Reset;
 pub use usage::{ContainerCounts, Usage, UsageTotal};

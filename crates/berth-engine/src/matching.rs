@@ -1,5 +1,7 @@
 //! What filters of every listing have in common: globs and labels.
 
+use berth_oci::{Error, Result};
+use regex::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
 
 /// Conditions on labels: all of `wanted`, none of `unwanted`; each is `name` or `name=value`.
@@ -26,6 +28,40 @@ impl LabelFilter {
             None => labels.contains_key(condition),
         };
         self.wanted.iter().all(has) && !self.unwanted.iter().any(has)
+    }
+}
+
+/// Docker's patterns for names and ids: regular expressions, as large as a name may be.
+///
+/// # Errors
+/// One is none.
+pub(crate) fn patterns(key: &str, texts: &[String]) -> Result<Vec<Regex>> {
+    let compile = |text: &String| {
+        let pattern = RegexBuilder::new(text).size_limit(1 << 20).build();
+        pattern.map_err(|_| {
+            Error::invalid(format!("invalid filter '{key}={text}'")).hint("it is a regular expression")
+        })
+    };
+    texts.iter().map(compile).collect()
+}
+
+/// Patterns of which one must fit; without any, everything does.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(Vec<Regex>);
+
+impl Patterns {
+    /// Those of the filter `key`.
+    ///
+    /// # Errors
+    /// One is no regular expression.
+    pub fn new(key: &str, texts: &[String]) -> Result<Self> {
+        patterns(key, texts).map(Self)
+    }
+
+    /// Whether `text` is wanted.
+    #[must_use]
+    pub fn fit(&self, text: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.is_match(text))
     }
 }
 

@@ -177,18 +177,24 @@ impl Engine {
     }
 }
 
-/// Whether the processors that were named are there.
+/// Whether the processors and the memory that were named are there.
 fn check_processors(spec: &ContainerSpec) -> Result<()> {
-    let Some(wanted) = spec.resources.cpuset_cpus.as_deref().filter(|set| !set.is_empty()) else {
-        return Ok(());
+    let (cpus, memory) = (&spec.resources.cpuset_cpus, &spec.resources.cpuset_mems);
+    check_set("CPUs", cpus.as_deref(), "/sys/devices/system/cpu/online")?;
+    check_set("memory nodes", memory.as_deref(), "/sys/devices/system/node/online")
+}
+
+fn check_set(what: &str, wanted: Option<&str>, path: &str) -> Result<()> {
+    let Some(wanted) = wanted.filter(|set| !set.is_empty()) else { return Ok(()) };
+    let online = match fs::read_to_string(path) {
+        // A kernel without nodes has one.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "0".to_owned(),
+        online => online.at(path)?,
     };
-    let path = "/sys/devices/system/cpu/online";
-    let online = fs::read_to_string(path).at(path)?;
-    let (wanted_set, online_set) = (numbers(wanted), numbers(online.trim_end()));
-    match wanted_set.is_subset(&online_set) {
+    match numbers(wanted).is_subset(&numbers(online.trim_end())) {
         true => Ok(()),
         false => Err(Error::invalid(format!(
-            "Requested CPUs are not available - requested {wanted}, available: {}",
+            "Requested {what} are not available - requested {wanted}, available: {}",
             online.trim_end()
         ))),
     }

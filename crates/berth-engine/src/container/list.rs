@@ -4,6 +4,7 @@
 
 use super::Container;
 use crate::engine::Engine;
+use crate::matching::patterns;
 use crate::spec::{ExposedPort, Mount};
 use berth_oci::{AtPath, Digest, Error, Kind, Result};
 use berth_runtime::Status;
@@ -210,16 +211,6 @@ fn is_at(mount: &Mount, place: &str) -> bool {
         Mount::Tmpfs(_) => false,
     };
     source || mount.target() == Path::new(place)
-}
-
-fn patterns(key: &str, texts: &[String]) -> Result<Vec<Regex>> {
-    let compile = |text: &String| {
-        let pattern = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
-        pattern.map_err(|_| {
-            Error::invalid(format!("invalid filter '{key}={text}'")).hint("it is a regular expression")
-        })
-    };
-    texts.iter().map(compile).collect()
 }
 
 /// The bytes that a tree occupies; every file once, however many names it has.

@@ -33,7 +33,7 @@ impl Engine {
         let output = Command::new("ps").args(arguments).output().context(|| "cannot run `ps`")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(Error::invalid(format!("error running ps: {}: {}", output.status, said.trim_end())));
+            return Err(Error::invalid(format!("ps: {}", said.lines().next().unwrap_or_default())));
         }
         table(&String::from_utf8_lossy(&output.stdout), &processes(pid)?)
     }
@@ -45,7 +45,7 @@ fn table(text: &str, wanted: &HashSet<i32>) -> Result<Top> {
     let titles: Vec<String> =
         lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let number = titles.iter().position(|title| title == "PID").ok_or_else(|| {
-        Error::invalid("couldn't find PID field in ps output").hint("the columns must have pid: -o pid,comm")
+        Error::invalid("Couldn't find PID field in ps output").hint("the columns must have pid: -o pid,comm")
     })?;
     let mut processes = Vec::new();
     for line in lines {
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(table(text, &[1].into()).unwrap().processes[0][7], "/sbin/init  with blanks");
         assert_eq!(
             table("COMMAND\nsh\n", &[1].into()).unwrap_err().to_string(),
-            "couldn't find PID field in ps output"
+            "Couldn't find PID field in ps output"
         );
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(processes(own).map_or(true, |found| found.contains(&own)));

@@ -1,7 +1,7 @@
 //! Which images there are, and docker's filters over them.
 
 use crate::{Engine, LabelFilter, glob};
-use berth_oci::{Digest, Reference, Result};
+use berth_oci::{Digest, Error, Reference, Result};
 use berth_store::{ImageRecord, ManifestRecord};
 use jiff::Timestamp;
 
@@ -56,6 +56,9 @@ impl Engine {
     /// # Errors
     /// No such image, or the name has a digest.
     pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
+        if name.familiar_name() == "sha256" || name.familiar_name() == "sha512" {
+            return Err(Error::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         let store = self.store()?;
         store.tag(&store.resolve(image)?.target, name)
     }

@@ -55,7 +55,11 @@ impl Engine {
     /// `NotFound`; `Conflict`: it is not on it.
     pub fn disconnect(&self, container: &str, network: &str, force: bool) -> Result<()> {
         let container = match self.container(container) {
-            Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
+            // Whoever forces it means one that has gone: only its place on the network may be left.
+            Err(error) if force && error.kind() == Kind::NotFound => {
+                self.network(network)?;
+                return Err(Error::not_found(format!("endpoint {container} not found")));
+            }
             other => other?,
         };
         let network = self.network(network)?;

@@ -80,6 +80,11 @@ fn subnet(text: &str) -> Result<Subnet> {
         let hint = error.hint_text().unwrap_or_default().to_owned();
         Error::invalid(format!("invalid network config:\n{error}")).hint(hint)
     })?;
+    let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+    if address.is_some_and(|address| address != subnet.address()) {
+        let message = format!("invalid network config:\ninvalid subnet {text}: it should be {subnet}");
+        return Err(Error::invalid(message).hint("a subnet is written by its first address"));
+    }
     let most = if subnet.is_ipv4() { 30 } else { 126 };
     match subnet.prefix() <= most {
         true => Ok(subnet),

@@ -302,7 +302,7 @@ mod tests {
             (&["name=a,ip=x"], "invalid endpoint settings:\ninvalid IPv4 address: x"),
             (&["name=a,mac-address=zz"], "zz is not a valid mac address"),
             (&["name=bridge,alias=x"], "network-scoped aliases are only supported for user-defined networks"),
-            (&["container:"], "invalid container format container:<name|id>"),
+            (&["container:"], "invalid network mode: invalid container format container:<name|id>"),
         ] {
             assert_eq!(read(networks, |_| ()), expected, "{networks:?}");
         }

@@ -51,10 +51,7 @@ pub fn parse_sysctl(text: &str) -> Result<(String, String)> {
         "kernel.shm_rmid_forced",
     ];
     let (name, value) = parse_pair(text)?;
-    let allowed = IPC.contains(&name.as_str())
-        || name.starts_with("net.")
-        || name.starts_with("fs.mqueue.")
-        || name == "kernel.domainname";
+    let allowed = IPC.contains(&name.as_str()) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
     match allowed && !name.contains(['/', '\0']) && !name.contains("..") {
         true => Ok((name, value)),
         false => Err(Error::invalid(format!("sysctl '{text}' is not allowed")).hint(

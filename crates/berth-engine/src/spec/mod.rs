@@ -41,7 +41,7 @@ pub use name::ContainerName;
 pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_uts};
 pub use network::{
     Dns, ExposedPort, ExtraHost, NetworkMode, parse_dns_search, parse_dns_server, parse_expose,
-    parse_hostname,
+    parse_hostname, port_number,
 };
 pub use resources::{Resources, Ulimit};
 pub use restart::RestartPolicy;
@@ -224,6 +224,7 @@ impl ContainerSpec {
             NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {}
         }
         self.check_users()?;
+        self.check_shared_memory()?;
         self.resources = self.resources.checked(processors)?;
         Ok(self)
     }
@@ -283,6 +284,20 @@ impl ContainerSpec {
             Some(name) => Err(Error::invalid(format!(
                 "sysctl '{name}' not allowed in the host network namespace, change it on the host instead"
             ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What belongs to an IPC namespace is whoever's whose it is: the host's must not change with a container.
+    fn check_shared_memory(&self) -> Result<()> {
+        if !matches!(self.ipc, IpcMode::Host | IpcMode::Container(_)) {
+            return Ok(());
+        }
+        match self.sysctls.keys().find(|name| name.starts_with("kernel.") || name.starts_with("fs.mqueue.")) {
+            Some(name) => {
+                Err(Error::invalid(format!("sysctl \"{name}\" is not allowed in the hosts ipc namespace"))
+                    .hint("change it where that namespace comes from, or give the container one of its own"))
+            }
             None => Ok(()),
         }
     }
@@ -349,6 +364,14 @@ mod tests {
                     ..base()
                 },
                 "sysctl 'net.x' not allowed in the host network namespace, change it on the host instead",
+            ),
+            (
+                ContainerSpec {
+                    ipc: IpcMode::Host,
+                    sysctls: [("kernel.shmmax".to_owned(), "1".to_owned())].into(),
+                    ..base()
+                },
+                "sysctl \"kernel.shmmax\" is not allowed in the hosts ipc namespace",
             ),
         ] {
             assert_eq!(spec.checked(2).map_or_else(|e| e.to_string(), |_| "fine".to_owned()), expected);

@@ -47,7 +47,9 @@ impl FromStr for NetworkMode {
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
             _ => match text.strip_prefix("container:") {
-                Some("") => Err(Error::invalid("invalid container format container:<name|id>")),
+                Some("") => {
+                    Err(Error::invalid("invalid network mode: invalid container format container:<name|id>"))
+                }
                 Some(container) => Ok(Self::Container(container.to_owned())),
                 None => Ok(Self::User(text.to_owned())),
             },
@@ -215,8 +217,9 @@ pub fn parse_expose(text: &str) -> Result<Vec<ExposedPort>> {
     if text.contains(':') {
         return Err(Error::invalid(format!("invalid port format for --expose: {text}")));
     }
-    let invalid = || {
-        Error::invalid(format!("invalid range format for --expose: {text}"))
+    let invalid = |why: &str| {
+        let comma = if why.is_empty() { "" } else { ", error: " };
+        Error::invalid(format!("invalid range format for --expose: {text}{comma}{why}"))
             .hint("write PORT[-PORT][/tcp|/udp], for example 8000-8010/tcp")
     };
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -224,17 +227,31 @@ pub fn parse_expose(text: &str) -> Result<Vec<ExposedPort>> {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
         "sctp" => Protocol::Sctp,
-        _ => return Err(invalid()),
+        _ => return Err(invalid("")),
     };
-    let number = |part: &str| part.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(invalid);
+    let number = |part: &str| match port_number(part) {
+        Ok(0) => Err(invalid("")),
+        Ok(port) => Ok(port),
+        Err(why) => Err(invalid(&why)),
+    };
     let (first, last) = match ports.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None => (number(ports)?, number(ports)?),
     };
     match first <= last {
         true => Ok((first..=last).map(|port| ExposedPort { port, protocol }).collect()),
-        false => Err(invalid()),
+        false => Err(invalid(&format!("invalid range specified for port: {ports}"))),
     }
+}
+
+/// A number of a port, or Go's words for why it is none.
+///
+/// # Errors
+/// `strconv.ParseUint`'s.
+pub fn port_number(text: &str) -> std::result::Result<u16, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    text.parse().map_err(|_| format!("strconv.ParseUint: parsing {text:?}: {why}"))
 }
 
 #[cfg(test)]
@@ -284,8 +301,11 @@ mod tests {
             ("8000-8002/TCP", "8000/tcp 8001/tcp 8002/tcp"),
             ("80:80", "invalid port format for --expose: 80:80"),
             ("0", "invalid range format for --expose: 0"),
-            ("65536", "invalid range format for --expose: 65536"),
-            ("9-8", "invalid range format for --expose: 9-8"),
+            (
+                "65536",
+                "invalid range format for --expose: 65536, error: strconv.ParseUint: parsing \"65536\": value out of range",
+            ),
+            ("9-8", "invalid range format for --expose: 9-8, error: invalid range specified for port: 9-8"),
             ("80/sctp", "80/sctp"),
             ("80/x", "invalid range format for --expose: 80/x"),
         ] {

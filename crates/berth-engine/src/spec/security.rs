@@ -180,7 +180,7 @@ impl FromStr for SecurityOption {
         if text == "no-new-privileges" {
             return Ok(Self::NoNewPrivileges(true));
         }
-        let invalid = || Error::invalid(format!("Invalid --security-opt: \"{text}\""));
+        let invalid = || Error::invalid(format!("invalid --security-opt 2: \"{text}\""));
         let (key, value) = text.split_once(['=', ':']).ok_or_else(invalid)?;
         match (key, value) {
             ("no-new-privileges", "true") => Ok(Self::NoNewPrivileges(true)),
@@ -249,14 +249,14 @@ mod tests {
             ("systempaths=unconfined", "SystemPathsUnconfined"),
             ("label:disable", "Unlabelled"),
             ("mask=/a:/b", "Mask([\"/a\", \"/b\"])"),
-            ("mask=a", "Invalid --security-opt: \"mask=a\""),
+            ("mask=a", "invalid --security-opt 2: \"mask=a\""),
             ("unmask=/proc/acpi", "Unmask([\"/proc/acpi\"])"),
             ("unmask=ALL", "SystemPathsUnconfined"),
             ("writable-cgroups=true", "WritableCgroups(true)"),
-            ("writable-cgroups", "Invalid --security-opt: \"writable-cgroups\""),
+            ("writable-cgroups", "invalid --security-opt 2: \"writable-cgroups\""),
             ("apparmor=docker-default", "--security-opt apparmor=docker-default is not supported"),
-            ("nonsense", "Invalid --security-opt: \"nonsense\""),
-            ("seccomp=", "Invalid --security-opt: \"seccomp=\""),
+            ("nonsense", "invalid --security-opt 2: \"nonsense\""),
+            ("seccomp=", "invalid --security-opt 2: \"seccomp=\""),
         ] {
             let got = text.parse::<SecurityOption>().map_or_else(|e| e.to_string(), |o| format!("{o:?}"));
             assert_eq!(got, expected);

@@ -17,12 +17,12 @@ pub(crate) fn text(command: &Command, path: &str, root: &Command) -> String {
     }
     let groups = command.get_subcommands().filter(|c| !c.is_hide_set() && c.has_subcommands());
     let verbs = command.get_subcommands().filter(|c| !c.is_hide_set() && !c.has_subcommands());
-    out += &section("Management Commands", groups.map(subcommand_row));
-    out += &section("Commands", verbs.map(subcommand_row));
+    out += &section("Management Commands", COMMANDS, groups.map(subcommand_row));
+    out += &section("Commands", COMMANDS, verbs.map(subcommand_row));
     let is_root = !path.contains(' ');
     let options = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set());
     let own = options.filter(|arg| is_root || !arg.is_global_set());
-    out += &section(if is_root { "Global Options" } else { "Options" }, own.map(option_row));
+    out += &section(if is_root { "Global Options" } else { "Options" }, OPTIONS, own.map(option_row));
     if command.has_subcommands() {
         out += &format!("\nRun '{path} COMMAND --help' for more information on a command.\n");
     }
@@ -102,11 +102,15 @@ fn find<'a>(root: &'a Command, words: &[&str]) -> Option<&'a Command> {
     words.iter().try_fold(root, |command, word| command.find_subcommand(word))
 }
 
-fn section(title: &str, rows: impl Iterator<Item = String>) -> String {
+const OPTIONS: Spacing = Spacing { least: 0, padding: 3 };
+/// Docker's names are at least eleven wide, and two blanks stand before them.
+const COMMANDS: Spacing = Spacing { least: 14, padding: 2 };
+
+fn section(title: &str, spacing: Spacing, rows: impl Iterator<Item = String>) -> String {
     let rows: String = rows.collect();
     match rows.is_empty() {
         true => String::new(),
-        false => format!("\n{title}:\n{}", aligned_with(&rows, Spacing { least: 0, padding: 3 })),
+        false => format!("\n{title}:\n{}", aligned_with(&rows, spacing)),
     }
 }
 

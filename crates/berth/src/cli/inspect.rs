@@ -7,6 +7,9 @@ use crate::terminal;
 use berth_oci::Result;
 use serde::Serialize;
 
+/// Docker's code for a template that cannot be read.
+const BAD_TEMPLATE: i32 = 64;
+
 /// Shows the document that `get` finds for each name; names that mean nothing are complained about afterwards.
 pub(crate) fn show<E: Into<Failure>>(
     context: &Context,
@@ -16,7 +19,9 @@ pub(crate) fn show<E: Into<Failure>>(
 ) -> Outcome {
     let template = match format {
         None | Some("" | "json") => None,
-        Some(format) => Some(Template::parse(format).map_err(Failure::client)?),
+        Some(format) => {
+            Some(Template::parse(format).map_err(|error| Failure::client(error).with_code(BAD_TEMPLATE))?)
+        }
     };
     let mut documents = Vec::new();
     let mut failures = Vec::new();
@@ -40,7 +45,7 @@ pub(crate) fn show<E: Into<Failure>>(
 /// A line for each document; what came before a mistake is shown, as docker shows it.
 fn rendered(template: &Template, documents: &[serde_json::Value]) -> Result<(), Failure> {
     for document in documents {
-        match template.render(&Value::from_json(document), Options::default()) {
+        match template.render(&Value::from_json(&whole(document)), Options::default()) {
             Ok(text) => terminal::line(text)?,
             Err(error) => {
                 terminal::line("")?;
@@ -49,6 +54,18 @@ fn rendered(template: &Template, documents: &[serde_json::Value]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// With what docker's JSON leaves out of a container and its templates still see: that there is no health.
+fn whole(document: &serde_json::Value) -> std::borrow::Cow<'_, serde_json::Value> {
+    match document.get("State") {
+        Some(state) if state.get("Health").is_none() => {
+            let mut whole = document.clone();
+            whole["State"]["Health"] = serde_json::Value::Null;
+            std::borrow::Cow::Owned(whole)
+        }
+        _ => std::borrow::Cow::Borrowed(document),
+    }
 }
 
 /// Docker's indentation: four spaces.

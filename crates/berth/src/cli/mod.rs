@@ -194,8 +194,29 @@ enum Command {
     System(system::Command),
 }
 
+/// `help image ls` is `image ls --help`.
+fn without_help_word(mut words: Vec<OsString>, persona: Persona) -> std::result::Result<Vec<OsString>, Exit> {
+    if words.get(1).is_none_or(|word| word != "help") {
+        return Ok(words);
+    }
+    words.remove(1);
+    let root = usage::whole(tree(persona));
+    let named = words.iter().skip(1).try_fold(&root, |command, word| command.find_subcommand(word));
+    if named.is_none() {
+        let topic: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy()).collect();
+        terminal::complain(format!("unknown help topic: {}", topic.join(" ")));
+        return Err(Exit::FAILURE);
+    }
+    words.push("--help".into());
+    Ok(words)
+}
+
 /// Runs the command that `words` name.
 pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
+    let words = match without_help_word(words, persona) {
+        Ok(words) => words,
+        Err(exit) => return Ok(exit),
+    };
     let parsed =
         tree(persona).try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {

@@ -109,9 +109,12 @@ pub(crate) fn explain(error: &clap::Error, root: &Command, persona: Persona, wor
     let invalid = context(ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::DisplayVersion => super::version_line(persona),
-        ErrorKind::DisplayHelp
-        | ErrorKind::MissingSubcommand
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => show_help(&meant, root),
+        ErrorKind::DisplayHelp => show_help(&meant, root),
+        // Nobody has asked for it: what a script reads stays empty.
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            terminal::complain(help::text(meant.command, &meant.path, root).trim_end());
+            Ok(Exit::SUCCESS)
+        }
         ErrorKind::UnknownArgument if invalid == "-h" => show_help(&meant, root),
         ErrorKind::UnknownArgument if invalid.starts_with('-') => {
             Ok(flag(&meant, &unknown_flag(&invalid, words)))

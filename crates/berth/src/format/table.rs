@@ -3,7 +3,7 @@
 //! Invariant: a listing is written in one piece; an error in a row leaves nothing on stdout.
 
 use super::template::{Fields, Options, Template, Value};
-use berth_oci::Result;
+use berth_oci::{Error, Result};
 use std::rc::Rc;
 
 /// A column: the template field, its title, and the value in a row.
@@ -22,6 +22,8 @@ pub(crate) struct Listing<T: 'static> {
     pub(crate) type_name: &'static str,
     /// All fields.
     pub(crate) columns: &'static [Column<T>],
+    /// `.Label "name"`: the value of one label, empty where there is none.
+    pub(crate) label: Option<fn(&T, &str) -> String>,
 }
 
 /// How the user wants to see it.
@@ -57,11 +59,12 @@ impl<T: 'static> Listing<T> {
             Style::Table(text) => (text, true),
             Style::Raw(text) => (text, false),
         };
-        let template = Template::parse(text)?;
+        let template = Template::parse(text).map_err(|error| reworded(&error, "failed to parse template"))?;
         let mut out = String::new();
         for row in rows {
             let row = Value::Object(Rc::new(Row { item: row, listing: self.clone_static() }));
-            template.render_to(&mut out, &row, Options::default())?;
+            let written = template.render_to(&mut out, &row, Options::default());
+            written.map_err(|error| reworded(&error, "failed to execute template"))?;
             out.push('\n');
         }
         match is_table {
@@ -75,7 +78,7 @@ impl<T: 'static> Listing<T> {
     }
 
     fn clone_static(&self) -> Listing<T> {
-        Listing { type_name: self.type_name, columns: self.columns }
+        Listing { type_name: self.type_name, columns: self.columns, label: self.label }
     }
 
     fn header(&self) -> Value {
@@ -83,6 +86,15 @@ impl<T: 'static> Listing<T> {
         let entries = titled.map(|column| (column.name.to_owned(), column.title.into())).collect();
         Value::Map(Rc::new(super::template::GoMap { entries, of_text: false }))
     }
+}
+
+/// Docker's listings have other words before Go's than its `inspect`.
+fn reworded(error: &Error, words: &str) -> Error {
+    let message = error.message();
+    Error::invalid(format!(
+        "{words}: {}",
+        message.strip_prefix("template parsing error: ").unwrap_or(message)
+    ))
 }
 
 struct Row<T: 'static> {
@@ -98,6 +110,11 @@ impl<T> Fields for Row<T> {
     fn field(&self, name: &str) -> Option<Value> {
         let column = self.listing.columns.iter().find(|column| column.name == name)?;
         Some((column.value)(&self.item))
+    }
+
+    fn call(&self, name: &str, argument: &str) -> Option<Value> {
+        let label = self.listing.label.filter(|_| name == "Label")?;
+        Some(label(&self.item, argument).into())
     }
 
     /// Docker marshals a row from a map: sorted.
@@ -202,6 +219,7 @@ mod tests {
             Column { name: "Size", title: "SIZE", value: |row| Value::Int(row.1) },
             Column { name: "Secret", title: "", value: |_| "x".into() },
         ],
+        label: Some(|row, name| format!("{name} of {}", row.0)),
     };
 
     fn render(format: Option<&str>) -> String {
@@ -221,6 +239,11 @@ mod tests {
                 Some("table {{.Secret}}\t{{.Name}}"),
                 "<no value>   NAME\nx            a\nx            a-long-name\n",
             ),
+            (Some("{{.Label \"x\"}}"), "x of a\nx of a-long-name\n"),
+            (
+                Some("table {{.Label \"org.my-label\"}}\t{{.Size}}"),
+                "my label                      SIZE\norg.my-label of a             1\norg.my-label of a-long-name   22\n",
+            ),
             (Some("{{.Name}}\\n"), "a\n\na-long-name\n\n"),
             (
                 Some("json"),
@@ -228,7 +251,7 @@ mod tests {
             ),
             (
                 Some("{{.Bad}}"),
-                "template parsing error: template: :1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",
+                "failed to execute template: template: :1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",
             ),
         ] {
             assert_eq!(render(format), expected, "{format:?}");

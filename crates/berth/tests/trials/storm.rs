@@ -37,6 +37,7 @@ const EXPECTED: &[&str] = &[
     "has been removed",
     "is not connected to network",
     "already exists in network",
+    "endpoint ",
     "has already been started",
     "monitor of this container was killed",
     "the start of this container was broken off",

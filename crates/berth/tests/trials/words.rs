@@ -96,7 +96,7 @@ fn wrong_words_are_told_as_docker_tells_them() {
         (
             &["images", "--format", "{{.Name"],
             1,
-            "Error: template parsing error: template: :1: unclosed action\n",
+            "Error: failed to parse template: template: :1: unclosed action\n",
         ),
     ] {
         let outcome = berth.run(words);
@@ -114,9 +114,16 @@ fn help_is_drawn_for_every_command() {
     let help = berth.ok(&["image", "ls", "--help"]);
     assert!(help.contains("\nAliases:\n  berth image ls, berth image list, berth images\n"), "{help}");
     assert!(help.contains("-f, --filter FILTER "), "{help}");
-    for words in [&["pull", "-h"][..], &["image"], &["system"], &[]] {
+    for words in [&["pull", "-h"][..], &["help", "pull"], &["help", "image", "ls"], &["help"]] {
         assert!(berth.ok(words).starts_with("Usage:  berth"), "{words:?}");
     }
+    // Nobody has asked for it here.
+    for words in [&["image"][..], &["system"], &[]] {
+        let outcome = berth.run(words);
+        let told = (outcome.succeeded(), outcome.stdout().is_empty());
+        assert!(told == (true, true) && outcome.stderr().starts_with("Usage:  berth"), "{}", outcome.tell());
+    }
+    assert_eq!(berth.run(&["help", "nope"]).stderr(), "unknown help topic: nope\n");
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl HistoryCommand {
 
 static LISTING: Listing<(BuildReport, bool)> = Listing {
     type_name: "*history.lsContext",
+    label: None,
     columns: &[
         Column { name: "Ref", title: "BUILD ID", value: |(build, _)| build.id.as_str().into() },
         Column {

@@ -5,6 +5,7 @@ use super::session::{Ending, Session};
 use crate::cli::Context;
 use crate::console::{self, DetachKeys};
 use crate::exit::{ClientSide, Exit, Failure, Outcome};
+use crate::settings::Persona;
 use crate::terminal;
 use berth_engine::container::ExecSpec;
 use berth_engine::spec::EnvVar;
@@ -50,6 +51,29 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
+/// Docker's code is 1 for what is wrong with the container, and a shell's for what is wrong with the program; of the
+/// latter its runtime tells on the output of the process that there is not.
+fn not_started(context: &Context, error: Error, detach: bool) -> Outcome {
+    let code = match berth_runtime::exit_code(&error) {
+        125 => 1,
+        code => code,
+    };
+    let is_of_program = matches!(error.kind(), Kind::NotFound | Kind::Denied)
+        && !error.message().starts_with("unable to find");
+    match (context.settings.persona, is_of_program) {
+        (Persona::Docker, true) => {
+            let told =
+                format!("OCI runtime exec failed: exec failed: unable to start container process: {error}");
+            match detach {
+                true => Err(Failure::from(Error::new(error.kind(), told))),
+                false => terminal::line(told).map(|()| Exit(code)).map_err(Failure::from),
+            }
+        }
+        _ if error.kind() == Kind::Conflict => Err(error.into()),
+        _ => Err(Failure::from(error).with_code(code)),
+    }
+}
+
 impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
@@ -79,12 +103,7 @@ impl Args {
         let signals = session.take_signals()?;
         let (mut connection, started) = match engine.exec(&container, &spec) {
             Ok(running) => running,
-            // Docker's code is 1 for what is wrong with the container, and a shell's for what is wrong with the program.
-            Err(error) if error.kind() == Kind::Conflict => return Err(error.into()),
-            Err(error) => {
-                let code = berth_runtime::exit_code(&error);
-                return Err(Failure::client(error).with_code(if code == 125 { 1 } else { code }));
-            }
+            Err(error) => return not_started(context, error, self.detach),
         };
         super::run::warn(&started.warnings);
         if self.detach {

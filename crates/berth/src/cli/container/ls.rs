@@ -120,8 +120,10 @@ fn one_of(filters: &Filters, key: &str, what: &str, known: &[&str]) -> Result<()
 
 fn codes(filters: &Filters) -> Result<Vec<i32>> {
     let code = |text: &String| {
-        text.parse()
-            .map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'")).hint("it is an exit code"))
+        text.parse().map_err(|_| {
+            let why = format!("strconv.Atoi: parsing {text:?}: invalid syntax");
+            Error::invalid(format!("invalid filter 'exited={text}': {why}")).hint("it is an exit code")
+        })
     };
     filters.values("exited").iter().map(code).collect()
 }
@@ -129,9 +131,10 @@ fn codes(filters: &Filters) -> Result<Vec<i32>> {
 fn ports(filters: &Filters, key: &str) -> Result<Vec<ExposedPort>> {
     let mut ports = Vec::new();
     for text in filters.values(key) {
-        ports.extend(
-            parse_expose(text).map_err(|_| Error::invalid(format!("invalid filter '{key}={text}'")))?,
-        );
+        ports.extend(parse_expose(text).map_err(|error| {
+            let why = error.message().rsplit(", error: ").next().unwrap_or_default();
+            Error::invalid(format!("error while looking up for {key} {text}: {why}"))
+        })?);
     }
     Ok(ports)
 }
@@ -184,6 +187,7 @@ impl ImageNames<'_> {
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*formatter.ContainerContext",
+    label: Some(|row, name| row.container.document.process.labels.get(name).cloned().unwrap_or_default()),
     columns: &[
         Column { name: "ID", title: "CONTAINER ID", value: |row| row.id().into() },
         Column { name: "Names", title: "NAMES", value: |row| row.container.name.as_str().into() },

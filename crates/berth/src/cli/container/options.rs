@@ -395,7 +395,7 @@ impl ContainerOptions {
     fn security(&self) -> std::result::Result<Security, Failure> {
         let mut security = Security::default();
         for text in &self.security_opt {
-            match text.parse().client()? {
+            match text.parse::<SecurityOption>()? {
                 SecurityOption::NoNewPrivileges(on) => security.no_new_privileges = on,
                 SecurityOption::SeccompUnconfined => security.seccomp = Seccomp::Unconfined,
                 SecurityOption::SeccompBuiltin => security.seccomp = Seccomp::Default,

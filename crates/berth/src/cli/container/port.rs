@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Persona;
 use crate::terminal;
-use berth_engine::spec::parse_expose;
+use berth_engine::spec::port_number;
 use berth_oci::Error;
 use berth_runtime::net::Published;
 
@@ -33,18 +33,21 @@ impl Args {
             }
             return Ok(Exit::SUCCESS);
         };
-        let wanted = parse_expose(port)
-            .map_err(|_| Failure::client(Error::invalid(format!("invalid port `{port}`"))))?;
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let said = |message: String| match context.settings.persona {
+            Persona::Docker => format!("Error: {message}"),
+            Persona::Berth => message,
+        };
+        let number = port_number(number).map_err(|why| {
+            Failure::client(Error::invalid(said(format!("invalid port ({number}): {why}"))))
+        })?;
         let fits = |one: &&Published| {
-            wanted.iter().any(|w| (w.port, w.protocol) == (one.container_port, one.protocol))
+            one.container_port == number && one.protocol.to_string() == protocol.to_ascii_lowercase()
         };
         let places: Vec<String> = published.iter().filter(fits).map(place).collect();
         if places.is_empty() {
             let message = format!("No public port '{port}' published for {}", self.container);
-            return Err(Failure::client(Error::not_found(match context.settings.persona {
-                Persona::Docker => format!("Error: {message}"),
-                Persona::Berth => message,
-            })));
+            return Err(Failure::client(Error::not_found(said(message))));
         }
         terminal::line(places.join("\n"))?;
         Ok(Exit::SUCCESS)

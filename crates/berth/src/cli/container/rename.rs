@@ -2,7 +2,10 @@
 
 use crate::cli::Context;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Persona;
 use crate::terminal;
+use berth_engine::spec::ContainerName;
+use berth_oci::Error;
 
 /// Rename a container.
 #[derive(clap::Args)]
@@ -20,7 +23,19 @@ impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
-        match self.name.parse().and_then(|name| engine.rename(&self.container, &name)) {
+        if self.container.is_empty() || self.name.is_empty() {
+            let prefix = if context.settings.persona == Persona::Docker { "Error: " } else { "" };
+            let refused = format!("{prefix}Neither old nor new names may be empty");
+            return Err(Failure::client(Error::invalid(refused)));
+        }
+        let renamed = engine.container(&self.container).and_then(|container| {
+            let name = self.name.parse::<ContainerName>().map_err(|error| {
+                let told = error.message().replacen('(', "(/", 1);
+                Error::invalid(format!("Error when allocating new name: {told}"))
+            })?;
+            engine.rename(&container.id, &name)
+        });
+        match renamed {
             Ok(()) => Ok(Exit::SUCCESS),
             Err(error) => {
                 Failure::from(error).report(context.settings.persona);

@@ -5,6 +5,7 @@ use super::run::warn;
 use super::stop::Patience;
 use crate::cli::Context;
 use crate::exit::Outcome;
+use berth_oci::Context as _;
 
 /// Restart one or more containers.
 #[derive(clap::Args)]
@@ -22,7 +23,8 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
         each(context, &self.containers, |name| {
-            let (_, warnings) = engine.restart(name, self.patience.options())?;
+            let options = self.patience.options().context(|| format!("cannot restart container: {name}"))?;
+            let (_, warnings) = engine.restart(name, options)?;
             warn(&warnings);
             Ok(())
         })

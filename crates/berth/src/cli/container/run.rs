@@ -137,7 +137,11 @@ fn new_id_file(path: &Path) -> Result<File, Failure> {
             "container ID file found, make sure the other container isn't running or delete {}",
             path.display()
         ))),
-        _ => Failure::client(Error::from(error)),
+        _ => {
+            let told = format!("failed to create the container ID file: open {}", path.display());
+            let error = Error::from(error);
+            Failure::client(Error::new(error.kind(), told).caused_by(error))
+        }
     })
 }
 

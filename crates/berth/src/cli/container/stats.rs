@@ -80,18 +80,20 @@ impl Args {
         now: &Looks,
     ) -> Result<Vec<Row>> {
         let machine = engine.machine_memory()?;
-        let row = |container: Container| {
+        let mut words = self.containers.iter();
+        let mut row = |container: Container| {
             let usage = now.of(&container).map_or_else(Usage::default, |look| look.usage);
             Row {
                 cpu: now.cpu_share(earlier, &container),
                 memory_limit: usage.memory_limit.map_or(machine, |limit| limit.min(machine)),
                 is_running: container.is_running(),
                 no_trunc: self.no_trunc,
+                word: words.next().cloned(),
                 usage,
                 container,
             }
         };
-        Ok(containers.into_iter().map(row).collect())
+        Ok(containers.into_iter().map(&mut row).collect())
     }
 }
 
@@ -139,6 +141,8 @@ struct Row {
     memory_limit: u64,
     is_running: bool,
     no_trunc: bool,
+    /// What it was called on the command line.
+    word: Option<String>,
 }
 
 const TABLE: &str =
@@ -146,8 +150,13 @@ const TABLE: &str =
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*container.statsContext",
+    label: None,
     columns: &[
-        Column { name: "Container", title: "CONTAINER", value: |row| row.id().into() },
+        Column {
+            name: "Container",
+            title: "CONTAINER",
+            value: |row| row.word.as_deref().unwrap_or_else(|| row.id()).into(),
+        },
         Column { name: "ID", title: "CONTAINER ID", value: |row| row.id().into() },
         Column { name: "Name", title: "NAME", value: |row| row.container.name.as_str().into() },
         Column { name: "CPUPerc", title: "CPU %", value: |row| row.shown(format!("{:.2}%", row.cpu)).into() },

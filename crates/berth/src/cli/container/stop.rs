@@ -5,6 +5,7 @@ use crate::cli::Context;
 use crate::exit::Outcome;
 use berth_engine::container::StopOptions;
 use berth_engine::spec::Signal;
+use berth_oci::{Context as _, Result};
 
 /// Stop one or more running containers.
 #[derive(clap::Args)]
@@ -23,15 +24,16 @@ pub(crate) struct Args {
 pub(super) struct Patience {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string")]
-    signal: Option<Signal>,
+    signal: Option<String>,
     /// Seconds to wait before killing the container
     #[arg(short, long, visible_alias = "time", value_name = "int")]
     timeout: Option<i64>,
 }
 
 impl Patience {
-    pub(super) fn options(&self) -> StopOptions {
-        StopOptions { signal: self.signal, timeout: self.timeout }
+    pub(super) fn options(&self) -> Result<StopOptions> {
+        let signal = self.signal.as_deref().map(str::parse::<Signal>).transpose()?;
+        Ok(StopOptions { signal, timeout: self.timeout })
     }
 }
 
@@ -39,6 +41,9 @@ impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
-        each(context, &self.containers, |name| engine.stop(name, self.patience.options()))
+        each(context, &self.containers, |name| {
+            let options = self.patience.options().context(|| format!("cannot stop container: {name}"))?;
+            engine.stop(name, options)
+        })
     }
 }

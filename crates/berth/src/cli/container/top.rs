@@ -13,7 +13,7 @@ pub(crate) struct Args {
     #[arg(value_name = "CONTAINER", required = true)]
     container: String,
     /// Arguments for ps(1)
-    #[arg(value_name = "ps OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "[ps OPTIONS]", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 

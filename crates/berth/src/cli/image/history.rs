@@ -42,6 +42,7 @@ struct Row {
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*image.historyContext",
+    label: None,
     columns: &[
         Column { name: "ID", title: "IMAGE", value: |row| row.id().into() },
         Column { name: "CreatedSince", title: "CREATED", value: |row| row.created_since().into() },

@@ -105,6 +105,7 @@ const NONE: &str = "<none>";
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*formatter.imageContext",
+    label: None,
     columns: &[
         Column { name: "ID", title: "IMAGE ID", value: |row| row.id().into() },
         Column {

@@ -75,7 +75,11 @@ impl Args {
             ranges: self.ip_range,
             auxiliary: self.aux_address.into_iter().collect(),
         };
-        let pools = pools(&flags).client()?;
+        // What is only contradictory docker's client finds, what is no address its daemon.
+        let pools = match pools(&flags) {
+            Err(error) if error.message().starts_with("invalid network config") => return Err(error.into()),
+            pools => pools.client()?,
+        };
         let request = NetworkRequest {
             driver: driver(&self.driver)?,
             ipv4: self.ipv4,
@@ -120,7 +124,7 @@ fn driver(text: &str) -> Result<Driver> {
         "macvlan" => Ok(Driver::Macvlan),
         "ipvlan" => Ok(Driver::Ipvlan),
         "host" => Err(Error::denied("only one instance of \"host\" network is allowed")),
-        "null" | "none" => Err(Error::denied("only one instance of \"null\" network is allowed")),
+        "null" => Err(Error::denied("only one instance of \"null\" network is allowed")),
         _ => Err(Error::not_found(format!("plugin {text:?} not found"))
             .hint("the drivers are bridge, macvlan and ipvlan")),
     }

@@ -5,8 +5,8 @@ use crate::exit::{ClientSide, Exit, Outcome};
 use crate::filters::{self, Filter, Filters};
 use crate::format::table::{Column, Listing, Style};
 use crate::terminal;
-use berth_engine::LabelFilter;
 use berth_engine::network::Network;
+use berth_engine::{LabelFilter, Patterns};
 use berth_oci::{Error, Result};
 use jiff::Timestamp;
 
@@ -49,6 +49,7 @@ impl Args {
 struct Rules {
     filters: Filters,
     labels: LabelFilter,
+    names: Patterns,
     dangling: Option<bool>,
 }
 
@@ -64,8 +65,13 @@ impl Rules {
             }
         }
         let labels = filters::labels(&filters);
-        let dangling = filters.flag("dangling")?;
-        Ok(Self { filters, labels, dangling })
+        let dangling = filters.flag("dangling").map_err(|_| {
+            Error::invalid(
+                "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+            )
+        })?;
+        let names = Patterns::new("name", filters.values("name"))?;
+        Ok(Self { filters, labels, names, dangling })
     }
 
     fn fit(&self, network: &Network) -> bool {
@@ -76,7 +82,7 @@ impl Rules {
         let is_dangling = !network.is_builtin() && network.members.is_empty();
         any("driver", &|driver| network.driver == driver)
             && any("id", &|id| network.id.contains(id))
-            && any("name", &|name| network.name.contains(name))
+            && self.names.fit(&network.name)
             && any("scope", &|scope| scope == "local")
             && any("type", &|kind| (kind == "builtin") == network.is_builtin())
             && self.labels.matches(&network.labels)
@@ -91,6 +97,7 @@ struct Row {
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*formatter.networkContext",
+    label: Some(|row, name| row.network.labels.get(name).cloned().unwrap_or_default()),
     columns: &[
         Column { name: "ID", title: "NETWORK ID", value: |row| row.id().into() },
         Column { name: "Name", title: "NAME", value: |row| row.network.name.as_str().into() },

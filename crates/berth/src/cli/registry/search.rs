@@ -44,6 +44,7 @@ const TABLE: &str = "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*registry.searchContext",
+    label: None,
     columns: &[
         Column { name: "Name", title: "NAME", value: |row| row.found.name.as_str().into() },
         Column { name: "Description", title: "DESCRIPTION", value: |row| row.description().into() },

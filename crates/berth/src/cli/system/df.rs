@@ -32,6 +32,7 @@ const TABLE: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Recl
 
 static LISTING: Listing<Row> = Listing {
     type_name: "*formatter.diskUsageImagesContext",
+    label: None,
     columns: &[
         Column { name: "Type", title: "TYPE", value: |row| row.kind.into() },
         Column { name: "TotalCount", title: "TOTAL", value: |row| row.total.count.to_string().into() },

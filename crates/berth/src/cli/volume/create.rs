@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 use berth_engine::VolumeRequest;
-use berth_engine::spec::{parse_label, parse_pair};
+use berth_engine::spec::parse_label;
 
 /// Create a volume.
 #[derive(clap::Args)]
@@ -17,11 +17,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "list", value_parser = parse_label)]
     label: Vec<(String, String)>,
     /// Set driver specific options: type, device, o
-    #[arg(short, long, value_name = "map", value_parser = parse_pair)]
-    opt: Vec<(String, String)>,
+    #[arg(short, long, value_name = "map")]
+    opt: Vec<String>,
     /// Its name; one is made up where none is given
     #[arg(value_name = "VOLUME")]
     name: Option<String>,
+}
+
+/// Without a value it is an option all the same, and the driver says what it thinks of it.
+fn pair(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
 }
 
 impl Args {
@@ -31,7 +37,7 @@ impl Args {
             name: self.name.filter(|name| !name.is_empty()),
             driver: Some(self.driver),
             labels: self.label.into_iter().collect(),
-            options: self.opt.into_iter().collect(),
+            options: self.opt.iter().map(|text| pair(text)).collect(),
         })?;
         terminal::line(volume.name)?;
         Ok(Exit::SUCCESS)

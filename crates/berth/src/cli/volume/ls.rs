@@ -24,6 +24,7 @@ pub(crate) struct Args {
 
 static LISTING: Listing<Volume> = Listing {
     type_name: "*formatter.volumeContext",
+    label: Some(|volume, name| volume.shown_labels().get(name).cloned().unwrap_or_default()),
     columns: &[
         Column { name: "Name", title: "VOLUME NAME", value: |volume| volume.name.as_str().into() },
         Column { name: "Driver", title: "DRIVER", value: |volume| volume.driver().into() },

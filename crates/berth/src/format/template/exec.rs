@@ -117,7 +117,7 @@ impl Run<'_> {
             Value::Int(count) => {
                 (0..(*count).clamp(0, 1_000_000)).map(|i| (Value::Int(i), Value::Int(i))).collect()
             }
-            Value::Missing | Value::Nil => Vec::new(),
+            Value::Missing | Value::Nil | Value::NilList => Vec::new(),
             other => {
                 let at = branch.condition.commands[0].at;
                 let message = format!("range can't iterate over {}", print::plain(other));
@@ -210,12 +210,40 @@ impl Run<'_> {
             return self.call(name, command, dot, last);
         }
         if command.words.len() > 1 || last.is_some() {
-            return Err(self.not_a_function(first, command));
+            return match self.method(command, dot, last)? {
+                Some(value) => Ok(value),
+                None => Err(self.not_a_function(first, command)),
+            };
         }
         if matches!(first.what, What::Nil) {
             return Err(self.fault(first.at, "nil", "nil is not a command"));
         }
         self.operand(first, dot)
+    }
+
+    /// `.Label "name"`: the one method with an argument that docker's rows have, and the titles above them.
+    fn method(
+        &mut self,
+        command: &Command,
+        dot: &Value,
+        last: Option<Value>,
+    ) -> Result<Option<Value>, Fault> {
+        let What::Field(path) = &command.words[0].what else { return Ok(None) };
+        let ([name], words) = (&path[..], &command.words[1..]) else { return Ok(None) };
+        let argument = match (words, last) {
+            ([word], None) => self.operand(word, dot)?,
+            ([], Some(value)) => value,
+            _ => return Ok(None),
+        };
+        let Some(argument) = argument.as_text() else { return Ok(None) };
+        Ok(match dot {
+            Value::Object(row) => row.call(name, argument),
+            Value::Map(_) if self.options.header && name == "Label" => {
+                let last = argument.rsplit('.').next().unwrap_or(argument);
+                Some(last.replace(['-', '_'], " ").into())
+            }
+            _ => None,
+        })
     }
 
     fn not_a_function(&self, first: &Operand, command: &Command) -> Fault {
@@ -258,10 +286,15 @@ impl Run<'_> {
     fn path(&self, operand: &Operand, start: &Value, path: &[String]) -> Result<Value, Fault> {
         let mut value = start.clone();
         let mut dynamic = false;
+        let mut before: Option<&String> = None;
         for name in path {
-            let next = self
-                .field(&value, name, dynamic)
-                .map_err(|message| self.fault(operand.at, &operand.what.to_string(), message))?;
+            let next = match (&value, before) {
+                // Docker looks into the JSON then, where there is no such entry at all.
+                (Value::NilPointer, Some(absent)) => Err(no_entry(absent)),
+                _ => self.field(&value, name, dynamic),
+            };
+            let next = next.map_err(|message| self.fault(operand.at, &operand.what.to_string(), message))?;
+            before = Some(name);
             dynamic = match &value {
                 Value::Map(_) => true,
                 Value::Object(object) => object.type_name().is_none(),
@@ -280,6 +313,7 @@ impl Run<'_> {
             }
             Value::Missing => Ok(Value::Missing),
             Value::Nil => Err(format!("nil pointer evaluating interface {{}}.{name}")),
+            Value::NilPointer => Err(no_entry(name)),
             Value::Map(map) => match map.entries.get(name) {
                 Some(value) => Ok(value.clone()),
                 None if self.options.missing_is_error => Err(no_entry(name)),

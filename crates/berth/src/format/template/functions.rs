@@ -96,13 +96,15 @@ pub(super) fn wrong_type(name: &str, index: usize, value: &Value, source: &str) 
         (Takes::Text, value) => (matches!(value, Value::Text(_)), "string"),
         (Takes::Int, value) => (matches!(value, Value::Int(_)), "int"),
         (Takes::Texts, Value::List(items)) => (items.iter().all(|item| item.as_text().is_some()), "[]string"),
-        (Takes::Texts, _) => (false, "[]string"),
+        (Takes::Texts, value) => (matches!(value, Value::NilList), "[]string"),
     };
     match (fits, value) {
         (true, _) => None,
         (false, _) if is_literal && *takes == Takes::Int => Some(format!("expected integer; found {source}")),
         (false, _) if is_literal && *takes == Takes::Text => Some(format!("expected string; found {source}")),
-        (false, Value::Missing | Value::Nil) => Some(format!("invalid value; expected {go}")),
+        (false, Value::Missing | Value::Nil | Value::NilPointer) => {
+            Some(format!("invalid value; expected {go}"))
+        }
         (false, value) => Some(format!("wrong type for value; expected {go}; got {}", value.type_name())),
     }
 }
@@ -183,7 +185,10 @@ fn length(value: &Value) -> Result<Value, Failure> {
         Value::List(items) => items.len(),
         Value::Map(map) => map.entries.len(),
         Value::Object(object) if object.type_name().is_none() => object.names().len(),
-        Value::Missing | Value::Nil => return Err(Failure("len of nil pointer".to_owned())),
+        Value::NilList => 0,
+        Value::Missing | Value::Nil | Value::NilPointer => {
+            return Err(Failure("len of nil pointer".to_owned()));
+        }
         other => return Err(Failure(format!("len of type {}", other.type_name()))),
     };
     Ok(Value::Int(count as i64))
@@ -205,6 +210,7 @@ fn index(value: &Value, key: &Value) -> Result<Value, Failure> {
     };
     match value {
         Value::List(items) => Ok(items[at(items.len())?].clone()),
+        Value::NilList => Err(Failure(format!("reflect: slice index out of range: {}", print::plain(key)))),
         Value::Text(text) => Ok(Value::Int(text.as_bytes()[at(text.len())?].into())),
         Value::Map(map) => Ok(map.entries.get(name()?).cloned().unwrap_or_else(|| zero(map))),
         Value::Object(object) if object.type_name().is_none() => {
@@ -226,6 +232,7 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, Failure> {
     let length = match value {
         Value::Text(text) => text.len(),
         Value::List(items) => items.len(),
+        Value::NilList => 0,
         Value::Missing | Value::Nil => return Err(Failure("slice of untyped nil".to_owned())),
         other => return Err(Failure(format!("can't slice item of type {}", other.type_name()))),
     };

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Missing => "<no value>".to_owned(),
-        Value::Nil => "<nil>".to_owned(),
+        Value::Nil | Value::NilPointer => "<nil>".to_owned(),
+        Value::NilList => "[]".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Float(value) => float(*value),
@@ -60,7 +61,7 @@ pub(crate) fn json(value: &Value) -> String {
 
 fn write_json(value: &Value, out: &mut String) {
     match value {
-        Value::Missing | Value::Nil => out.push_str("null"),
+        Value::Missing | Value::Nil | Value::NilList | Value::NilPointer => out.push_str("null"),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&plain(value)),
         Value::Text(text) => out.push_str(&serde_json::Value::from(text.as_ref()).to_string()),
         Value::List(items) => {
@@ -237,7 +238,7 @@ fn formatted(spec: &Spec, verb: char, value: &Value) -> String {
         }
         ('e', Value::Float(number)) => exponent(&format!("{number:.*e}", spec.precision.unwrap_or(6))),
         ('g', Value::Float(number)) => float(*number),
-        (verb, Value::Missing | Value::Nil) => format!("%!{verb}(<nil>)"),
+        (verb, Value::Missing | Value::Nil | Value::NilPointer) => format!("%!{verb}(<nil>)"),
         (verb, value) => format!("%!{verb}({}={})", value.type_name(), plain(value)),
     }
 }

@@ -136,6 +136,7 @@ fn what_is_wrong_is_said_in_gos_words() {
 fn decoded_json_behaves_as_dockers_types() {
     let data = Value::from_json(&json!({
         "Id": "sha256:1", "Size": 3112011, "Config": {"Labels": {"a": "b"}, "Env": null, "Cmd": ["sh"], "Volumes": null},
+        "State": {"Health": null}, "HostConfig": {"PidsLimit": null},
     }));
     let inspect = |template: &str| {
         let options = Options { missing_is_error: false, header: false };
@@ -147,7 +148,13 @@ fn decoded_json_behaves_as_dockers_types() {
             "{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]",
             "b <no value> []",
         ),
-        ("{{json .Config.Labels}} {{json .Config.Env}} {{.Config.Env}}", "{\"a\":\"b\"} null <no value>"),
+        ("{{json .Config.Labels}} {{json .Config.Env}} {{.Config.Env}}", "{\"a\":\"b\"} null []"),
+        ("{{json .State.Health}} {{.State.Health}} {{.HostConfig.PidsLimit}}", "null <nil> <nil>"),
+        ("{{len .Config.Env}}{{range .Config.Env}}x{{else}} none{{end}}", "0 none"),
+        (
+            "{{.State.Health.Status}}",
+            "template parsing error: template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\"",
+        ),
         ("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{end}}", "a=b"),
         ("{{.Config.Cmd}} {{join .Config.Cmd \" \"}} {{len .Config.Volumes}}", "[sh] sh 0"),
         (
@@ -160,7 +167,7 @@ fn decoded_json_behaves_as_dockers_types() {
         ),
         (
             "{{.Config.Env.Bad}}",
-            "template parsing error: template: :1:9: executing \"\" at <.Config.Env.Bad>: nil pointer evaluating interface {}.Bad",
+            "template parsing error: template: :1:9: executing \"\" at <.Config.Env.Bad>: can't evaluate field Bad in type interface {}",
         ),
     ] {
         assert_eq!(inspect(template), expected, "{template}");

@@ -12,6 +12,10 @@ pub(crate) enum Value {
     Missing,
     /// `nil`.
     Nil,
+    /// A slice that is `nil`: nothing is in it, and it is `null` in JSON.
+    NilList,
+    /// A pointer that is `nil`.
+    NilPointer,
     /// `true` or `false`.
     Bool(bool),
     /// Any integer.
@@ -45,6 +49,10 @@ pub(crate) trait Fields {
     fn field(&self, name: &str) -> Option<Value>;
     /// All fields in the order of their JSON.
     fn names(&self) -> Vec<String>;
+    /// The answer of the method `name` to `argument`, if there is such a method.
+    fn call(&self, _name: &str, _argument: &str) -> Option<Value> {
+        None
+    }
 }
 
 impl From<&str> for Value {
@@ -68,7 +76,8 @@ impl Value {
     /// Go's name of the type.
     pub(crate) fn type_name(&self) -> String {
         match self {
-            Self::Missing | Self::Nil => "nil".to_owned(),
+            Self::Missing | Self::Nil | Self::NilPointer => "nil".to_owned(),
+            Self::NilList => "[]string".to_owned(),
             Self::Bool(_) => "bool".to_owned(),
             Self::Int(_) => "int".to_owned(),
             Self::Float(_) => "float64".to_owned(),
@@ -83,7 +92,7 @@ impl Value {
     /// Go's idea of truth: anything but the zero value.
     pub(crate) fn is_true(&self) -> bool {
         match self {
-            Self::Missing | Self::Nil => false,
+            Self::Missing | Self::Nil | Self::NilList | Self::NilPointer => false,
             Self::Bool(value) => *value,
             Self::Int(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
@@ -113,6 +122,8 @@ impl Value {
         let is_map = TEXT_MAPS.contains(&key) || MAPS.contains(&key);
         match json {
             Json::Null if is_map => Self::map(key, &serde_json::Map::new()),
+            Json::Null if LISTS.contains(&key) => Self::NilList,
+            Json::Null if POINTERS.contains(&key) => Self::NilPointer,
             Json::Null => Self::Nil,
             Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => match number.as_i64() {
@@ -159,6 +170,35 @@ const MAPS: [&str; 9] = [
     "IndexConfigs",
     "Data",
 ];
+
+/// Docker's slices that are `nil` where nothing was given.
+const LISTS: [&str; 22] = [
+    "Aliases",
+    "Binds",
+    "CapAdd",
+    "CapDrop",
+    "Cmd",
+    "DNSNames",
+    "DeviceRequests",
+    "Entrypoint",
+    "Env",
+    "ExecIDs",
+    "GroupAdd",
+    "Links",
+    "MaskedPaths",
+    "OnBuild",
+    "ReadonlyPaths",
+    "RepoDigests",
+    "RepoTags",
+    "SecondaryIPAddresses",
+    "SecondaryIPv6Addresses",
+    "SecurityOpt",
+    "Shell",
+    "VolumesFrom",
+];
+/// Docker's pointers that may be `nil`.
+const POINTERS: [&str; 6] =
+    ["Health", "Healthcheck", "IPAMConfig", "MemorySwappiness", "OomKillDisable", "PidsLimit"];
 
 /// A decoded JSON object.
 struct Decoded(Vec<(String, Value)>);
