@@ -15,7 +15,7 @@ pub(crate) use peers::{Peer, RealRegistry};
 pub(crate) use registry::Registry;
 pub(crate) use rig::rig;
 pub(crate) use sealed::{Outcome, Sealed};
-pub(crate) use story::{Story, boxed};
+pub(crate) use story::{Story, boxed, furnished};
 pub(crate) use web::{Page, Repository, Web};
 
 /// Says on stderr, for everybody to see, that a test could not do its work here.

@@ -50,13 +50,17 @@ impl Drop for Story {
 
 /// A berth with the image `box`: a busybox and nothing else.
 pub(crate) fn boxed(test: &str) -> Option<Sealed> {
+    furnished(Sealed::new(), test)
+}
+
+/// The same in a berth that is there already.
+pub(crate) fn furnished(sealed: Sealed, test: &str) -> Option<Sealed> {
     let Some(mut tar) = busybox_tar() else {
         skipped(test, "there is no static busybox at /bin/busybox");
         return None;
     };
     tar.directory("etc");
     tar.file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
-    let sealed = Sealed::new();
     let path = sealed.path("box.tar");
     std::fs::write(&path, tar.finish()).expect("the directory is ours");
     sealed.ok(&["import", path.to_str().expect("a plain name"), "box"]);
