@@ -138,32 +138,6 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Moves its processes into the cgroups of a plan that were not needed before: v1 has one for each kind of limit.
-    pub(crate) fn extend(&self, plan: &CgroupPlan) -> Result<Option<Self>> {
-        let wanted = Self::of(plan);
-        let missing: Vec<_> =
-            plan.groups.iter().filter(|group| !self.dirs().any(|d| *d == group.path())).collect();
-        if missing.is_empty() {
-            return Ok(None);
-        }
-        for group in missing {
-            make(group)?;
-            let path = group.path().join("cgroup.procs");
-            // Until nobody is left behind: who is born meanwhile is where its parent was.
-            while let Some(pid) = self.processes()?.into_iter().find(|pid| !is_in(&group.path(), *pid)) {
-                match fs::write(&path, pid.to_string()) {
-                    // It has ended.
-                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                    result => result.at(&path)?,
-                }
-            }
-        }
-        let mut v1: Vec<_> = self.v1.iter().chain(&wanted.v1).cloned().collect();
-        v1.sort();
-        v1.dedup();
-        Ok(Some(Self { v1, v2: self.v2.clone().or(wanted.v2) }))
-    }
-
     /// Open handles for a process that is to be put into them.
     pub(crate) fn placement(&self) -> Result<Placement> {
         let tasks = self.v1.iter().map(|dir| dir.join("tasks"));
@@ -473,11 +447,6 @@ fn wait_for_event(dir: &Path, name: &str, expected: u64, deadline: Instant) -> R
             Err(error) => return Err(io::Error::from(error)).at(&path),
         }
     }
-}
-
-fn is_in(dir: &Path, pid: i32) -> bool {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    text.lines().any(|line| line.parse() == Ok(pid))
 }
 
 /// Lets a process go on that somebody has put into a frozen cgroup of v1, where a signal would wait for ever.

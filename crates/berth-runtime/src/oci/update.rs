@@ -31,9 +31,12 @@ impl Runtime {
             let writes: Vec<_> = plan.groups.iter().flat_map(|group| group.writes.clone()).collect();
             Manager::connect()?.change(unit, &writes)?;
         }
-        if let Some(cgroup) = record.cgroup.extend(&plan)? {
-            record.cgroup = cgroup;
+        let mut cgroup = record.cgroup.clone();
+        record.cgroup = cgroup.with(&plan);
+        if record.cgroup != cgroup {
+            // Written down first: whoever clears up must know of what was made.
             record.write(&place)?;
+            cgroup.extend(&plan)?;
         }
         Cgroup::change_limits(&plan)?;
         linux.set_resources(Some(resources));
