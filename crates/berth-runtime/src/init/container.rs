@@ -137,8 +137,11 @@ fn prepare(
         die_with_parent()?;
     }
     let linux = plan.spec.linux().clone().unwrap_or_default();
-    let target = mount::Target::open(&plan.target)?;
+    // A mount namespace of its own is there already; one that it joins comes with the others.
+    let place = || mount::Target::open(&plan.target);
+    let own = has_new(&linux, LinuxNamespaceType::Mount).then(place).transpose()?;
     surroundings::enter(&linux, placement, channel)?;
+    let target = own.map_or_else(place, Ok)?;
     if rustix::process::setsid().is_err() {
         return Err(Error::internal("cannot start a session"));
     }

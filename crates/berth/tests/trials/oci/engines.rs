@@ -151,7 +151,7 @@ fn a_container_s_life(engine: &Engine<'_>) {
     );
     assert_eq!(engine.say(&["exec", "web", "sh", "-c", "exit 4"]).code, Some(4));
     engine.ok(&["pause", "web"]);
-    assert!(engine.ok(&["ps"]).contains("aused"));
+    assert!(engine.ok(&["inspect", "--format", "{{.State.Status}}", "web"]).ends_with("paused\n"));
     engine.ok(&["unpause", "web"]);
     engine.ok(&["update", "--memory", "64m", "--memory-swap", "128m", "--pids-limit", "55", "web"]);
     assert!(engine.ok(&["top", "web"]).contains("sleep"));
