@@ -18,7 +18,9 @@ impl Monitor {
             // Written down before it is made, as at the start.
             let recovery = Recovery { cgroup: self.cgroup.with(&plan), ..self.recovery() };
             recovery.write(&self.bundle.run_dir)?;
-            self.cgroup.extend(&plan)?;
+            if let Some(extended) = self.cgroup.extend(&plan)? {
+                self.cgroup = extended;
+            }
             Cgroup::change_limits(&plan)?;
         }
         let mut linux = self.bundle.spec.linux().clone().unwrap_or_default();
