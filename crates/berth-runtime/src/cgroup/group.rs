@@ -72,6 +72,37 @@ impl Cgroup {
         all
     }
 
+    /// Makes those of the plan that are not there yet, and puts every process of these into them.
+    pub(crate) fn extend(&mut self, plan: &CgroupPlan) -> Result<()> {
+        let wanted = self.with(plan);
+        let mut groups = plan.groups.iter().filter(|group| !group.path().exists()).peekable();
+        if groups.peek().is_none() {
+            return Ok(());
+        }
+        for group in groups {
+            make(group)?;
+            let path = group.path().join("cgroup.procs");
+            // Whoever is born meanwhile is born beside its parent: until nobody is left outside.
+            loop {
+                let inside = Self { v1: vec![group.path()], v2: None }.processes()?;
+                let outside: Vec<_> =
+                    self.processes()?.into_iter().filter(|pid| inside.binary_search(pid).is_err()).collect();
+                if outside.is_empty() {
+                    break;
+                }
+                for pid in outside {
+                    match fs::write(&path, pid.to_string()) {
+                        // It has ended.
+                        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                        written => written.at(&path)?,
+                    }
+                }
+            }
+        }
+        *self = wanted;
+        Ok(())
+    }
+
     /// Writes other limits into cgroups that are in use; devices stay as they are.
     ///
     /// The kernel refuses a limit that contradicts another for a moment (memory above memory and swap), in whichever

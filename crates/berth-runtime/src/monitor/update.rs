@@ -18,9 +18,7 @@ impl Monitor {
             // Written down before it is made, as at the start.
             let recovery = Recovery { cgroup: self.cgroup.with(&plan), ..self.recovery() };
             recovery.write(&self.bundle.run_dir)?;
-            if let Some(extended) = self.cgroup.extend(&plan)? {
-                self.cgroup = extended;
-            }
+            self.cgroup.extend(&plan)?;
             Cgroup::change_limits(&plan)?;
         }
         let mut linux = self.bundle.spec.linux().clone().unwrap_or_default();
