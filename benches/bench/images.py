@@ -25,6 +25,7 @@ NEEDED = {
     "rmi": ["files-gz"],
     "check": ["six-gz"],
     "run": ["busybox"],
+    "build": ["base"],
 }
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -45,7 +46,7 @@ def make_all(directory, parts):
 
 def make(directory, name):
     content, _, compression = name.partition("-")
-    sources = {"one": debian_tar, "six": debian_layers, "files": small_files, "busybox": busybox}
+    sources = {"one": debian_tar, "six": debian_layers, "files": small_files, "busybox": busybox, "base": base}
     tars = sources[content](directory)
     write_layout(directory / name, tars, compression or "gz")
 
@@ -123,6 +124,24 @@ def busybox(directory):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+    return [path]
+
+
+def base(directory):
+    """What is built upon: busybox with all its names, and ten megabytes that do not compress."""
+    path = directory / "base.tar"
+    program = static_busybox()
+    names = subprocess.run([program, "--list"], check=True, stdout=subprocess.PIPE).stdout.decode().split()
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("bin", "etc", "srv", "tmp"):
+            add_directory(tar, name)
+        tar.add(program, "bin/busybox")
+        for name in names:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            if name != "busybox":
+                tar.addfile(link)
+        add_file(tar, "ten", random.Random(10).randbytes(10_000_000))
     return [path]
 
 
@@ -239,7 +258,7 @@ class Registry:
                 return urllib.request.urlopen(f"http://{self.host}/v2/")
             except urllib.error.URLError:
                 time.sleep(0.05)
-        raise SystemExit("benches/images: docker-registry does not come up")
+        raise SystemExit("docker-registry does not come up")
 
     def reference(self, name):
         return f"{self.host}/bench/{name}:1"

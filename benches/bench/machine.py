@@ -12,7 +12,7 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs", "ip": "iproute2", "nft": "nftables", "time": "time", "gzip": "gzip",
 }
 PEER_PACKAGES = (
-    "ca-certificates,docker.io,docker-cli,podman,crun,runc,netavark,aardvark-dns,iptables,nftables,passt,procps"
+    "ca-certificates,docker.io,docker-cli,docker-buildx,podman,buildah,crun,runc,netavark,aardvark-dns,iptables,nftables,passt,procps"
 )
 
 
@@ -37,7 +37,7 @@ def install_missing():
 
 def make_peers(tree, tools):
     """docker and podman of Debian sid, in a tree of their own."""
-    if not {"docker", "podman"} & set(tools) or (tree / "usr/bin/podman").exists():
+    if not {"docker", "podman", "buildah"} & set(tools) or (tree / "usr/bin/podman").exists():
         return
     say(f"installing docker and podman of Debian sid into {tree}; minutes")
     tree.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def build_berth(binary, tools):
         say("building berth")
         run("cargo", "build", "--release", "--locked", "-p", "berth", cwd=REPOSITORY)
         if not binary.exists():
-            sys.exit(f"benches/images: there is no {binary}; --tools docker,podman goes without it")
+            sys.exit(f"there is no {binary}; --tools docker,podman goes without it")
 
 
 def reenter_in_namespaces():

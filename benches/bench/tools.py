@@ -144,7 +144,7 @@ class Docker(Peer):
                 if self.process.poll() is not None:
                     break
                 time.sleep(0.1)
-        sys.exit(f"benches/images: dockerd does not come up:\n{log.read_text()[-2000:]}")
+        sys.exit(f"dockerd does not come up:\n{log.read_text()[-2000:]}")
 
     def command(self, *arguments):
         return self.chrooted("docker", "-H", self.socket, *arguments)
