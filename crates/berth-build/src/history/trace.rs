@@ -53,6 +53,6 @@ mod tests {
         assert_eq!(row("[a 2] RUN one"), row("[a 3] RUN three"));
         assert_ne!(row("[a 2] RUN one"), row("[b 2] RUN two"));
         let third = events.iter().find(|event| event["name"] == "[a 3] RUN three").unwrap();
-        assert_eq!((third["ph"].as_str(), third["dur"].as_u64()), (Some("X"), Some(30_000)));
+        assert_eq!((third["ph"].as_str(), third["dur"].as_u64()), (Some("X"), Some(30_000_000)));
     }
 }

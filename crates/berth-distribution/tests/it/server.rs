@@ -188,25 +188,42 @@ impl Drop for Server {
     }
 }
 
+/// How much is written at once.
+const PIECE: usize = 64 << 10;
+
+/// A request that is being answered.
+struct Open<'a>(&'a Inner);
+
+impl<'a> Open<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        let open = inner.open.fetch_add(1, Ordering::SeqCst) + 1;
+        inner.most_open.fetch_max(open, Ordering::SeqCst);
+        Self(inner)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Inner {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let mut stream = stream;
         while let Some(asked) = read_request(&mut reader, &self.cut) {
             self.asked.lock().unwrap().push(asked.clone());
-            let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most_open.fetch_max(open, Ordering::SeqCst);
+            let open = Open::new(self);
             let reply = (self.handler)(&asked);
-            let goes_on = !asked.is_cut && self.send(&mut stream, &asked, &reply);
-            self.open.fetch_sub(1, Ordering::SeqCst);
-            if !goes_on {
+            if asked.is_cut || !self.send(&mut stream, &asked, &reply, open) {
                 return;
             }
         }
     }
 
     /// Whether the connection lives on. A client that went away is no error.
-    fn send(&self, stream: &mut TcpStream, asked: &Asked, reply: &Reply) -> bool {
+    fn send(&self, stream: &mut TcpStream, asked: &Asked, reply: &Reply, open: Open<'_>) -> bool {
         if reply.status == 0 {
             drop(stream.write_all(&reply.body));
             return false;
@@ -220,7 +237,11 @@ impl Inner {
             return false;
         }
         if asked.method != "HEAD" {
-            for piece in reply.body.chunks(64 << 10) {
+            let mut open = Some(open);
+            let last = reply.body.len().div_ceil(PIECE).saturating_sub(1);
+            for (at, piece) in reply.body.chunks(PIECE).enumerate() {
+                // Whoever has read the last piece may ask again at once.
+                open.take_if(|_| at == last);
                 if stream.write_all(piece).is_err() {
                     return false;
                 }

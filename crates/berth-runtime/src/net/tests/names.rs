@@ -36,15 +36,18 @@ fn answer(question: &[u8], code: u8) -> Vec<u8> {
 
 const FOUND: [u8; 4] = [203, 0, 113, 5];
 
-/// Asks within the container by UDP.
+/// Asks within the container by UDP, and again when nothing is heard, as resolvers do: a datagram may be lost.
 fn ask(container: &Container, name: &str) -> Vec<u8> {
     let (name, bytes) = (name.to_owned(), question(name));
     within(&container.namespace, || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
-        socket.send_to(&bytes, "127.0.0.11:53").unwrap();
         let mut heard = [0; 4096];
-        let (length, from) = socket.recv_from(&mut heard).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let attempt = |_| {
+            socket.send_to(&bytes, "127.0.0.11:53").unwrap();
+            socket.recv_from(&mut heard).ok()
+        };
+        let (length, from) = (0..3).find_map(attempt).unwrap_or_else(|| panic!("{name}: no answer"));
         assert_eq!(from.to_string(), "127.0.0.11:53");
         heard[..length].to_vec()
     })
