@@ -103,7 +103,11 @@ impl<'a> BlobReader<'a> {
     /// A stream at our position, however many tries and places it takes.
     fn connect(&mut self) -> Result<()> {
         loop {
-            match self.try_stream() {
+            let before = Instant::now();
+            let stream = self.try_stream();
+            // Waiting for an answer is waiting for the network, too.
+            self.clock.reading += before.elapsed();
+            match stream {
                 Ok(feed) => {
                     self.feed = feed;
                     self.source.serves(&self.descriptor, self.places[0]);

@@ -43,8 +43,18 @@ impl Engine {
             return Ok((container, Vec::new()));
         }
         let mut launch = self.launch(container, &StartOptions::default())?;
-        let started = launch.connection.start()?;
-        Ok((launch.container, started.warnings))
+        let warnings = self.begin(&mut launch)?;
+        Ok((launch.container, warnings))
+    }
+
+    /// Lets the program of a launched container run; answers warnings.
+    ///
+    /// # Errors
+    /// The program cannot be started, in docker's words; `NotFound`: somebody removed the container meanwhile.
+    pub fn begin(&self, launch: &mut Launch) -> Result<Vec<String>> {
+        let started = launch.connection.start();
+        let started = started.map_err(|error| self.unless_removed(&launch.container.id, error))?;
+        Ok(started.warnings)
     }
 
     /// Makes a container ready, up to the moment before its program runs.

@@ -176,8 +176,8 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
         Ok(launch) => launch,
         Err(error) => return Err(not_started(engine, &container, rm, error)),
     };
-    match launch.connection.start() {
-        Ok(started) => warn(&started.warnings),
+    match engine.begin(&mut launch) {
+        Ok(warnings) => warn(&warnings),
         Err(error) => return Err(not_started(engine, &container, rm, error)),
     }
     match session.run(&mut launch.connection, &signals)? {

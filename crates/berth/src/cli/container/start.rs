@@ -85,7 +85,7 @@ impl Args {
             terminal_size: if session.tty { console::size() } else { None },
         };
         let mut launch = engine.launch(container, &options)?;
-        warn(&launch.connection.start()?.warnings);
+        warn(&engine.begin(&mut launch)?);
         let ending = session.run(&mut launch.connection, &signals)?;
         Ok(ended(context, &launch.container.id, ending)?)
     }
