@@ -18,6 +18,7 @@ mod go_format;
 pub mod history;
 mod host;
 pub mod ignore;
+mod mounts;
 mod request;
 mod solve;
 mod survey;
@@ -29,6 +30,7 @@ pub use host::{
     BaseImage, GitAccess, GitCommit, Host, KnownStep, Layer, Material, Step, StepExit, StepMount,
     StepMountSource, StepNetwork, WebFile,
 };
+pub use mounts::{CacheMount, CacheMountUse};
 pub use request::{
     BuildRequest, ContextSource, Entitlements, NamedContext, NetworkChoice, NoCache, context_name,
 };

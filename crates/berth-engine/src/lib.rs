@@ -29,7 +29,8 @@ mod volume;
 
 pub use build::{
     Annotated, Attestations, BuildAnnotation, BuildOptions, BuildOutcome, BuildOutput, BuildResult,
-    CachePlace, CacheSink, CacheSource, ImageForm, OutputPlace, ProvenanceDetail, StepLimits, WEB_FILE_LIMIT,
+    CacheEntry, CacheKind, CachePlace, CachePrune, CachePruned, CacheSink, CacheSource, ImageForm,
+    OutputPlace, ProvenanceDetail, StepLimits, WEB_FILE_LIMIT,
 };
 pub use emulator::runs_here;
 pub use engine::{Engine, EngineSettings};

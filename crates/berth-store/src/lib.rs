@@ -27,6 +27,7 @@ pub mod archives;
 mod assess;
 mod blobs;
 mod builds;
+mod cache;
 mod changes;
 mod check;
 mod containers;
@@ -64,6 +65,7 @@ mod usage;
 mod volumes;
 
 pub use builds::{NewStep, StepLock, StepRecord, Workplace};
+pub use cache::StepLayers;
 pub use changes::{ChangesOptions, write_changes};
 pub use check::CheckOptions;
 pub use containers::{ContainerRecord, NewContainer};

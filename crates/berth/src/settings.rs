@@ -112,6 +112,8 @@ pub(crate) struct ConfigFile {
     pub(crate) insecure_registries: Vec<String>,
     /// How many layers move at once.
     pub(crate) max_concurrent_transfers: Option<usize>,
+    /// Bytes that the build cache may take: `20GB`.
+    pub(crate) max_build_cache: Option<String>,
     /// Whether compressed layers are kept.
     pub(crate) keep_blobs: Option<KeepBlobs>,
     /// Where a port is published that names no address of the host.

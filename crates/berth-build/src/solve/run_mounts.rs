@@ -18,6 +18,7 @@ use crate::dockerfile::{Expander, Mount, MountKind, Run, Sharing};
 use crate::failure::Failure;
 use crate::files::{Choice, Root, Wanted, digest_of_choices, pick};
 use crate::host::{Layer, StepMount, StepMountSource};
+use crate::mounts;
 use berth_oci::{AtPath, Digest, Error, Platform, Result};
 use berth_store::Workplace;
 use std::fs::{self, File, TryLockError};
@@ -57,6 +58,7 @@ pub(super) struct Held {
     pub(super) kept: Vec<KeptMount>,
     places: Vec<Workplace>,
     locks: Vec<File>,
+    caches: Vec<mounts::CacheMountUse>,
     secrets: Option<SecretsDirectory>,
 }
 
@@ -295,14 +297,19 @@ impl One {
             Source::Context { digest, .. } => digest.clone(),
             Source::Own => String::new(),
         };
-        let kind =
-            format!("{id}\n{:?} {:?} {:?} {origin} {:?}", mount.uid, mount.gid, mount.mode, mount.source);
-        let base = Digest::of(kind.as_bytes()).hex()[..32].to_owned();
-        let directory = match mount.sharing.unwrap_or(Sharing::Shared) {
-            Sharing::Shared => all.join(&base),
+        let look = mounts::Look {
+            uid: mount.uid,
+            gid: mount.gid,
+            mode: mount.mode,
+            origin: &origin,
+            source: mount.source.as_deref(),
+        };
+        let base = mounts::key(&id, &look);
+        let name = match mount.sharing.unwrap_or(Sharing::Shared) {
+            Sharing::Shared => base,
             Sharing::Locked => {
                 held.locks.push(locked(&all.join(format!("{base}.lock")), doing)?);
-                all.join(&base)
+                base
             }
             Sharing::Private => {
                 let mut number = 0;
@@ -310,12 +317,14 @@ impl One {
                     let name = if number == 0 { base.clone() } else { format!("{base}-{number}") };
                     if let Some(lock) = try_locked(&all.join(format!("{name}.lock")))? {
                         held.locks.push(lock);
-                        break all.join(name);
+                        break name;
                     }
                     number += 1;
                 }
             }
         };
+        held.caches.push(mounts::hold(&all, &name)?);
+        let directory = all.join(&name);
         let data = directory.join("data");
         if !data.is_dir() {
             self.make_cache(solver, doing, held, &directory, &id)?;
@@ -343,13 +352,7 @@ impl One {
         let mode = fs::Permissions::from_mode(mount.mode.unwrap_or(0o755));
         fs::set_permissions(&data, mode).at(&data)?;
         chown(&data, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0))).at(&data)?;
-        let name = fresh.join("id");
-        fs::write(&name, id).at(&name)?;
-        match fs::rename(&fresh, directory) {
-            // Another step was faster; what it made is the same.
-            Err(_) if directory.join("data").is_dir() => fs::remove_dir_all(&fresh).at(&fresh),
-            answer => answer.at(directory),
-        }
+        mounts::publish(&fresh, id, directory)
     }
 
     fn secret(

@@ -9,6 +9,7 @@ mod cache;
 mod git;
 mod host;
 mod image_set;
+mod keeping;
 mod output;
 mod output_files;
 mod provenance;
@@ -22,6 +23,7 @@ pub use attest::{Attestations, ProvenanceDetail};
 pub use cache::{CachePlace, CacheSink, CacheSource};
 pub use host::StepLimits;
 pub use image_set::ImageForm;
+pub use keeping::{CacheEntry, CacheKind, CachePrune, CachePruned};
 pub use output::{BuildOutput, OutputPlace};
 pub use remote::WEB_FILE_LIMIT;
 
@@ -57,6 +59,8 @@ pub struct BuildOptions {
     pub outputs: Vec<BuildOutput>,
     /// Limits of every step.
     pub limits: StepLimits,
+    /// Bytes that the build cache may take afterwards; without it, a tenth of the disk.
+    pub max_cache: Option<u64>,
 }
 
 /// What a build came to.
@@ -101,6 +105,9 @@ impl Engine {
         let target = result.as_ref().ok().and_then(|result| Some(result.target.as_ref()?.digest.clone()));
         let names = options.names.iter().map(ToString::to_string).collect();
         let report = recording.finish(target, names, result.as_ref().err())?;
+        if report.steps.len() > report.cached() {
+            self.limit_build_cache(options.max_cache)?;
+        }
         Ok(BuildOutcome { result, report, log })
     }
 

@@ -336,3 +336,26 @@ fn mistakes_are_told_with_their_place() {
     let nowhere = site.berth.run(&["build", "/nowhere"]);
     assert!(nowhere.stderr().contains("unable to prepare context: path \"/nowhere\" not found"));
 }
+
+#[test]
+fn two_machines_make_the_same_image_when_time_stands_still() {
+    let name = "two_machines_make_the_same_image_when_time_stands_still";
+    let (Some(one), Some(two)) = (Site::new(name), Site::new(name)) else { return };
+    let archive = one.berth.path("base.tar");
+    one.berth.ok(&["save", "-o", archive.to_str().unwrap(), "box"]);
+    two.berth.ok(&["load", "-i", archive.to_str().unwrap()]);
+    let id = |site: &Site, hour: u64| {
+        let dockerfile = "FROM box\nWORKDIR /w\nCOPY . .\nRUN mkdir d && echo made > d/x && ln -s x d/l && rm f\nLABEL a=b\n";
+        site.file("Dockerfile", dockerfile).file("f", "text").file("d1/g", "more");
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000 + hour * 3600);
+        let file = fs::File::options().write(true).open(site.context.join("f")).unwrap();
+        file.set_modified(time).unwrap();
+        site.id(&["-t", "app", "--build-arg", "SOURCE_DATE_EPOCH=1600000000"])
+    };
+    let first = id(&one, 0);
+    assert_eq!(id(&two, 5), first, "another store, another hour: the same bytes");
+    let digests =
+        |site: &Site| site.berth.ok(&["inspect", "-f", "{{json .RootFS.Layers}} {{.Created}}", "app"]);
+    assert_eq!(digests(&one), digests(&two));
+    assert!(digests(&one).ends_with(" 2020-09-13T12:26:40Z\n"), "{}", digests(&one));
+}

@@ -3,6 +3,7 @@
 
 mod bake;
 mod build;
+mod cache;
 mod caches;
 mod chaos;
 mod checks;

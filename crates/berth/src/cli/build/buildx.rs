@@ -2,7 +2,7 @@
 
 use super::bake::BakeArgs;
 use super::builders::{InspectArgs, LsArgs};
-use super::cache::{DuArgs, PruneArgs};
+use super::cache::{DuArgs, MountCommand, PruneArgs};
 use super::history::HistoryCommand;
 use super::imagetools::ImagetoolsCommand;
 use crate::cli::Context;
@@ -30,6 +30,9 @@ pub(crate) enum BuildxCommand {
     Inspect(InspectArgs),
     /// List builder instances
     Ls(LsArgs),
+    /// Manage cache mounts
+    #[command(subcommand)]
+    Mount(MountCommand),
     /// Remove build cache
     Prune(PruneArgs),
 }
@@ -45,6 +48,7 @@ impl BuildxCommand {
             Self::Imagetools(command) => command.run(context),
             Self::Inspect(args) => args.run(context),
             Self::Ls(args) => args.run(context),
+            Self::Mount(command) => command.run(context),
             Self::Prune(args) => args.run(context),
         }
     }

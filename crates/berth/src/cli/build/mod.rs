@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// Shorthand for --output=type=docker
     #[arg(long)]
     load: bool,
+    /// Bytes that the build cache may take afterwards (default: a tenth of the disk)
+    #[arg(long, value_name = "bytes", value_parser = parse_ram)]
+    max_cache: Option<u64>,
     /// Memory limit of every step
     #[arg(short, long, value_name = "bytes", value_parser = parse_ram)]
     memory: Option<u64>,
@@ -334,6 +337,7 @@ impl Args {
             squash: self.squash,
             outputs: outputs.engine.clone(),
             limits,
+            max_cache: self.max_cache.or(max_cache(context)?),
         };
         Ok(Prepared { options, outputs, ignore: found.ignore_name })
     }
@@ -386,6 +390,15 @@ struct Prepared {
     options: BuildOptions,
     outputs: output::Outputs,
     ignore: Option<String>,
+}
+
+/// `max-build-cache` of the configuration file.
+fn max_cache(context: &Context) -> Result<Option<u64>, Failure> {
+    let text = context.settings.file.max_build_cache.as_deref();
+    text.map(parse_ram).transpose().map_err(|error| {
+        let path = context.settings.config.display();
+        Failure::client(Error::invalid(format!("the configuration file `{path}`: max-build-cache: {error}")))
+    })
 }
 
 /// Values that may be given several at once, with commas.
