@@ -39,6 +39,24 @@ pub trait Source: Sync {
     }
 }
 
+impl<S: Source + ?Sized> Source for &S {
+    fn root(&self) -> Result<Manifest> {
+        (**self).root()
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
+        (**self).manifest(descriptor)
+    }
+
+    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send + '_>> {
+        (**self).blob(descriptor, offset)
+    }
+
+    fn distrust(&self, descriptor: &Descriptor, why: &Error) -> Result<bool> {
+        (**self).distrust(descriptor, why)
+    }
+}
+
 /// Where the bytes of one image go.
 pub trait Sink: Sync {
     /// Whether the blob need not be sent.

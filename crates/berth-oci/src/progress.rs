@@ -19,6 +19,8 @@ pub enum Event<'a> {
         /// What.
         state: BlobState,
     },
+    /// A layer is about to be compressed; it has no digest yet.
+    Packing,
     /// A sentence for the person who waits: a rate limit, a mirror that did not answer.
     Note(&'a str),
 }

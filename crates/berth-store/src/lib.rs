@@ -50,6 +50,7 @@ mod orphans;
 mod pack;
 mod platforms;
 mod problem;
+mod pushes;
 mod rebuild;
 mod record;
 mod repair;

@@ -64,7 +64,7 @@ impl Store {
         let note = self.build_directory("packed")?.join(format!("{}-{packing:?}-{VERSION}", diff_id.hex()));
         let known = fs::read(&note).ok().and_then(|bytes| serde_json::from_slice::<Descriptor>(&bytes).ok());
         let (descriptor, file) = match known {
-            Some(descriptor) if self.open_tar(diff_id)?.is_some() => (descriptor, None),
+            Some(descriptor) if self.open_plain(diff_id)?.is_some() => (descriptor, None),
             _ => {
                 let (descriptor, file) = self.pack_now(diff_id, packing)?;
                 let fresh = note.with_extension(format!("{}.new", std::process::id()));
@@ -78,9 +78,17 @@ impl Store {
         Ok(Packed { store, diff_id, packing, descriptor, file })
     }
 
+    /// The layer's tar: beside its index, or the blob that a layer which was made here has when it lies extracted.
+    fn open_plain(&self, diff_id: &Digest) -> Result<Option<File>> {
+        Ok(match self.open_tar(diff_id)? {
+            Some(tar) => Some(tar),
+            None => self.inner.open_blob(diff_id)?,
+        })
+    }
+
     /// What the layer becomes; a plain one is its own file.
     fn pack_now(&self, diff_id: &Digest, packing: Packing) -> Result<(Descriptor, Option<File>)> {
-        let mut tar = self.open_tar(diff_id)?.ok_or_else(|| {
+        let mut tar = self.open_plain(diff_id)?.ok_or_else(|| {
             Error::unsupported(format!("layer {diff_id} lies here extracted and cannot become a tar again"))
                 .hint("pull the image again with `keep-blobs = \"always\"` in the configuration")
         })?;

@@ -154,6 +154,9 @@ impl Store {
         let places = rows(&old, "SELECT digest, repository, seen FROM place", |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
         });
+        let pushes = rows(&old, "SELECT name, target, at FROM pushed", |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        });
         let containers =
             rows(&old, "SELECT id, name, image, manifest, created, document FROM container", container);
         let volumes = rows(&old, "SELECT name, created, document FROM volume", |row| {
@@ -171,6 +174,11 @@ impl Store {
                 let sql = "INSERT OR IGNORE INTO place (digest, repository, seen)
                            SELECT digest, ?2, ?3 FROM origin WHERE digest = ?1";
                 transaction.execute(sql, params![digest, repository, seen])?;
+            }
+            for (name, target, at) in &pushes {
+                let sql = "INSERT OR IGNORE INTO pushed (name, target, at)
+                           SELECT ?1, target, ?3 FROM image WHERE target = ?2";
+                transaction.execute(sql, params![name, target, at])?;
             }
             let mut count = (0, 0);
             for (name, target, tagged) in &names {

@@ -1,10 +1,11 @@
 //! Docker's look-up: what a word on the command line means among the images that are here.
 //!
-//! An exact name first, then `repository@digest`, then an id or a unique prefix of one. Ids are those of root
+//! An exact name first, then `repository@digest` (the digest may be the one that a push gave the image), then an id or a unique prefix of one. Ids are those of root
 //! manifests, of their children and of their configs, because tools print all three.
 
 use crate::database::{Answer, digest};
 use crate::names::{canonical, no_such_image};
+use crate::pushes;
 use crate::record::{self, ImageRecord};
 use crate::store::Store;
 use berth_oci::{Digest, Error, Reference, Result};
@@ -47,6 +48,9 @@ fn by_name(connection: &Connection, reference: &Reference) -> Answer<Option<Imag
         return Ok(Some(record));
     }
     let Some(digest) = reference.digest() else { return Ok(None) };
+    if let Some(target) = pushes::target(connection, reference)? {
+        return Ok(record::select(connection, "image.target = ?", [target.as_str()])?.pop());
+    }
     let repository = reference.name_only();
     let candidates = record::select(connection, OWNS_DIGEST, [digest.as_str()])?;
     Ok(candidates.into_iter().find(|image| image.names.iter().any(|n| n.name_only() == repository)))

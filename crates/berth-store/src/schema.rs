@@ -7,7 +7,7 @@ use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// Moments are microseconds since 1970, digests and references their text.
 pub(crate) const FIRST: &str = "
@@ -108,6 +108,13 @@ CREATE TABLE summary (
 ) WITHOUT ROWID;
 INSERT INTO summary SELECT target, summary FROM image;
 ALTER TABLE image DROP COLUMN summary;
+", "
+-- What an image is called at a registry, `repository@digest`, where its layers had to get another form to go there and
+-- the digest is therefore not the image's own. Goes with the image.
+CREATE TABLE pushed (
+    name TEXT PRIMARY KEY, target TEXT NOT NULL REFERENCES image(target) ON DELETE CASCADE, at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX pushed_target ON pushed(target, at);
 "];
 
 /// Whether this berth understands a store of that version.

@@ -7,15 +7,14 @@
 use super::annotations::{Annotated, BuildAnnotation, check, words_for};
 use super::attest::{self, Predicate};
 use crate::Engine;
-use crate::images::Origins;
+use crate::images::{Composed, Origins, Parts};
 use berth_build::BuiltImage;
 use berth_oci::media_type::{self, Compression};
 use berth_oci::{
-    Descriptor, Digest, Error, ImageIndex, ImageManifest, Manifest, ManifestBody, Platform, Result, Source,
+    Descriptor, Digest, Error, ImageIndex, ImageManifest, Manifest, ManifestBody, Platform, Result,
 };
-use berth_store::{OriginFallback, Packed, Packing, Store, StoreSource};
-use std::collections::{BTreeMap, HashMap};
-use std::io::{Cursor, Read};
+use berth_store::{OriginFallback, Packing, Store, StoreSource};
+use std::collections::BTreeMap;
 
 /// The form of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +50,7 @@ pub(super) struct ImageParts<'a> {
 }
 
 /// See the module.
-pub(super) struct ImageSet<'a> {
-    root: Manifest,
-    children: HashMap<Digest, Manifest>,
-    documents: HashMap<Digest, Vec<u8>>,
-    packed: HashMap<Digest, Packed>,
-    store: StoreSource<'a>,
-}
+pub(super) type ImageSet<'a> = Composed<StoreSource<'a>>;
 
 impl<'a> ImageParts<'a> {
     /// The image in a form.
@@ -67,8 +60,8 @@ impl<'a> ImageParts<'a> {
         check(self.annotations, has_index, &platforms)?;
         let store = self.engine.store()?;
         let fallback: &dyn OriginFallback = origins;
-        let mut making = Making { store, form, documents: HashMap::new(), packed: HashMap::new() };
-        let (mut entries, mut attestations, mut children) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut making = Making { store, form, parts: Parts::default() };
+        let (mut entries, mut attestations, mut first) = (Vec::new(), Vec::new(), None);
         for (image, predicates) in self.images.iter().zip(self.predicates) {
             let words = words_for(self.annotations, Annotated::Manifest, Some(&image.platform));
             let manifest = making.manifest(image, words)?;
@@ -81,37 +74,29 @@ impl<'a> ImageParts<'a> {
                 let statements = predicates.iter().map(|predicate| predicate.statement(&subject));
                 let attestation = making.attestation(statements.collect());
                 attestations.push(attest::entry(&attestation, manifest.digest()));
-                children.insert(attestation.digest().clone(), attestation);
+                making.parts.manifest(attestation);
             }
             entries.push(entry);
-            children.insert(manifest.digest().clone(), manifest);
+            making.parts.manifest(manifest.clone());
+            first.get_or_insert(manifest);
         }
         let root = match has_index {
-            false => children.values().next().expect("a build has a platform").clone(),
+            false => first.expect("a build has a platform"),
             true => {
                 entries.extend(attestations);
                 making.index(entries, words_for(self.annotations, Annotated::Index, None))
             }
         };
-        let Making { documents, packed, .. } = making;
         // What is asked for is always one of its parts.
-        let store = store.source(root.digest(), Some(fallback));
-        Ok(ImageSet { root, children, documents, packed, store })
-    }
-}
-
-impl ImageSet<'_> {
-    /// What the whole of it is.
-    pub(super) fn descriptor(&self) -> Descriptor {
-        self.root.descriptor()
+        let inner = store.source(root.digest(), Some(fallback));
+        Ok(ImageSet { root, parts: making.parts, inner })
     }
 }
 
 struct Making<'a> {
     store: &'a Store,
     form: ImageForm,
-    documents: HashMap<Digest, Vec<u8>>,
-    packed: HashMap<Digest, Packed>,
+    parts: Parts,
 }
 
 impl Making<'_> {
@@ -126,7 +111,7 @@ impl Making<'_> {
             true => (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST),
             false => (media_type::OCI_CONFIG, media_type::OCI_MANIFEST),
         };
-        let config = self.document(kind, config);
+        let config = self.parts.document(kind, config);
         Ok(image_manifest(own, config, layers, annotations))
     }
 
@@ -137,10 +122,7 @@ impl Making<'_> {
         if !is_plain && !self.form.force && self.can_be_had(descriptor)? {
             return Ok(descriptor.clone());
         }
-        let made = self.store.pack(diff_id, packing)?;
-        let descriptor = made.descriptor().clone();
-        self.packed.insert(descriptor.digest.clone(), made);
-        Ok(descriptor)
+        self.parts.pack(self.store, diff_id, packing)
     }
 
     /// Whether a compressed layer of a base is here, or a registry is known that has it.
@@ -169,11 +151,11 @@ impl Making<'_> {
     fn attestation(&mut self, statements: Vec<(String, Vec<u8>)>) -> Manifest {
         let mut layers = Vec::new();
         for (predicate, bytes) in statements {
-            let mut layer = self.document(attest::STATEMENT, bytes);
+            let mut layer = self.parts.document(attest::STATEMENT, bytes);
             layer.annotations.insert(attest::PREDICATE_TYPE.to_owned(), predicate);
             layers.push(layer);
         }
-        let config = self.document(media_type::OCI_CONFIG, attest::config(&layers));
+        let config = self.parts.document(media_type::OCI_CONFIG, attest::config(&layers));
         image_manifest(media_type::OCI_MANIFEST, config, layers, BTreeMap::new())
     }
 
@@ -187,12 +169,6 @@ impl Making<'_> {
             subject: None,
             annotations,
         }))
-    }
-
-    fn document(&mut self, kind: &str, bytes: Vec<u8>) -> Descriptor {
-        let descriptor = Descriptor::of(kind, &bytes);
-        self.documents.insert(descriptor.digest.clone(), bytes);
-        descriptor
     }
 }
 
@@ -211,27 +187,4 @@ fn image_manifest(
         subject: None,
         annotations,
     }))
-}
-
-impl Source for ImageSet<'_> {
-    fn root(&self) -> Result<Manifest> {
-        Ok(self.root.clone())
-    }
-
-    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
-        let found = self.children.get(&descriptor.digest).cloned();
-        found.ok_or_else(|| Error::internal(format!("the build made no manifest {}", descriptor.digest)))
-    }
-
-    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send + '_>> {
-        if let Some(bytes) = self.documents.get(&descriptor.digest) {
-            let mut bytes = Cursor::new(&bytes[..]);
-            bytes.set_position(offset);
-            return Ok(Box::new(bytes));
-        }
-        match self.packed.get(&descriptor.digest) {
-            Some(layer) => Ok(layer.open(offset)?),
-            None => self.store.blob(descriptor, offset),
-        }
-    }
 }

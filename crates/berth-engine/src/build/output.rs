@@ -134,7 +134,7 @@ impl Export<'_> {
             name: names.first().map(Reference::familiar),
         };
         let image = parts.assemble(output.form, &origins)?;
-        let root = image.descriptor();
+        let root = image.root.descriptor();
         self.status(&format!("exporting manifest {} done", root.digest));
         for image in self.images {
             self.status(&format!("exporting config {} done", config_digest(&image.config)));
@@ -183,7 +183,7 @@ impl Export<'_> {
             return Err(Error::invalid("tag is needed when pushing to registry").hint("name it with -t"));
         }
         let store = self.engine.store()?;
-        let digest = image.descriptor().digest;
+        let digest = image.root.descriptor().digest;
         let mount_from = |digest: &Digest| store.origins(digest).unwrap_or_default();
         for name in names {
             let place = if by_digest { name.name_only().with_digest(digest.clone()) } else { name.clone() };

@@ -4,7 +4,7 @@
 //! here, unless the answer says otherwise.
 
 use super::origin::Origins;
-use super::substitute::{Substitute, lost_layer};
+use super::substitute::{lost_layer, plain};
 use crate::Engine;
 use berth_oci::{
     AtPath, CopyOptions, Digest, Event, Manifest, Platform, Platforms, Progress, Reference, Result, Source,
@@ -130,7 +130,7 @@ impl Engine {
         };
         let note = format!("{lost}; layers go uncompressed, which gives the image another digest");
         super::pull::stop_if(progress.report(Event::Note(&note)).is_break())?;
-        then(&Substitute::plain(store, &image, &source)?)
+        then(&plain(store, &image, &source)?)
     }
 
     /// Why the first layer that cannot be had in its compressed form cannot.

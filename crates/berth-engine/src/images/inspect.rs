@@ -1,7 +1,7 @@
 //! Everything an image says about itself, for one platform.
 
 use crate::Engine;
-use berth_oci::{Descriptor, Platform, Result};
+use berth_oci::{Descriptor, Platform, Reference, Result};
 use berth_store::{ImageRecord, PlatformImage};
 
 /// An image, its names, and what it is on one platform.
@@ -13,6 +13,8 @@ pub struct ImageDetails {
     pub image: Option<PlatformImage>,
     /// Bytes of manifest, config and layers as a registry has them.
     pub content_size: u64,
+    /// What registries call it that it was pushed to, where that is not its id; the last push first.
+    pub pushes: Vec<Reference>,
 }
 
 impl ImageDetails {
@@ -40,7 +42,8 @@ impl Engine {
             Some(image) => content_size(&record, image)?,
             None => record.manifest_size,
         };
-        Ok(ImageDetails { record, image, content_size })
+        let pushes = store.pushes_of(&record.target)?;
+        Ok(ImageDetails { record, image, content_size, pushes })
     }
 }
 

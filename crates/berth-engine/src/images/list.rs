@@ -4,6 +4,7 @@ use crate::{Engine, LabelFilter, glob};
 use berth_oci::{Digest, Error, Reference, Result};
 use berth_store::{ImageRecord, ManifestRecord};
 use jiff::Timestamp;
+use std::collections::HashMap;
 
 /// Conditions on images; the default lets all of them through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,14 @@ impl Engine {
     /// `NotFound`: no such image.
     pub fn image(&self, name: &str) -> Result<ImageRecord> {
         self.store()?.resolve(name)
+    }
+
+    /// What registries call images that were pushed, where that is not the image's id; the last push first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn pushes(&self) -> Result<HashMap<Digest, Vec<Reference>>> {
+        self.store()?.pushes()
     }
 
     /// Gives an image another name.

@@ -5,10 +5,12 @@
 
 mod archives;
 mod changes;
+mod composed;
 mod copy;
 mod history;
 mod import;
 mod inspect;
+mod leaving;
 mod list;
 mod origin;
 mod prune;
@@ -20,6 +22,7 @@ mod users;
 
 pub use archives::Loaded;
 pub(crate) use changes::apply_to as apply_changes;
+pub(crate) use composed::{Composed, Parts};
 pub use copy::Place;
 pub(crate) use copy::write_archive;
 pub use history::HistoryEntry;

@@ -30,12 +30,12 @@ impl Engine {
     ) -> Result<Pulled> {
         let store = self.store()?;
         let reference = reference.clone().or_latest();
-        let before = store.target_of(&reference)?;
-        if let Some(digest) = self.known(store, &reference, before.as_ref(), platforms)? {
+        let before = meant(store, &reference)?;
+        if let Some((digest, target)) = self.known(store, &reference, before.as_ref(), platforms)? {
             stop_if(progress.report(Event::Resolved { digest: &digest }).is_break())?;
-            let is_new = before.as_ref() != Some(&digest);
+            let is_new = before.as_ref() != Some(&target);
             if is_new {
-                store.tag(&digest, &reference)?;
+                store.tag(&target, &reference)?;
             }
             return Ok(Pulled { digest, is_new });
         }
@@ -58,22 +58,37 @@ impl Engine {
         self.client().tags(repository)
     }
 
-    /// What the name means at the registry, where all of that is here already. A name that means nothing here is
-    /// not asked for: the pull itself is as cheap a question.
+    /// What the name means at the registry and which image that is here, where all of it is here already. A name that
+    /// means nothing here is not asked for: the pull itself is as cheap a question.
     fn known(
         &self,
         store: &Store,
         reference: &Reference,
         before: Option<&Digest>,
         platforms: &Platforms,
-    ) -> Result<Option<Digest>> {
+    ) -> Result<Option<(Digest, Digest)>> {
         let Some(before) = before else { return Ok(None) };
         let digest = match reference.digest() {
             Some(digest) => digest.clone(),
             None => self.client().head(reference).map_err(|error| unresolved(error, reference))?.digest,
         };
-        let is_image_here = digest == *before || store.image(&digest).is_ok();
-        Ok((is_image_here && is_complete(store, &digest, platforms)?).then_some(digest))
+        let pushed = store.pushed_as(&reference.with_digest(digest.clone()))?;
+        let target = match pushed {
+            Some(pushed) if pushed == *before || store.image(&digest).is_err() => Some(pushed),
+            _ => (digest == *before || store.image(&digest).is_ok()).then(|| digest.clone()),
+        };
+        match target {
+            Some(target) if is_complete(store, &target, platforms)? => Ok(Some((digest, target))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The image that the name means here: one that has it, or was pushed as it.
+fn meant(store: &Store, reference: &Reference) -> Result<Option<Digest>> {
+    match store.target_of(reference)? {
+        None if reference.digest().is_some() => store.pushed_as(reference),
+        target => Ok(target),
     }
 }
 

@@ -1,10 +1,12 @@
 //! From the store to a registry.
 //!
-//! Compressed layers that the store did not keep come from where they came from, or are mounted there without
-//! moving at all. Invariant: the digest that arrives is the one that is here, unless the answer says otherwise.
+//! Layers that were made here are compressed on the way, always to the same bytes. Compressed layers that the store did
+//! not keep come from where they came from, or are mounted there without moving at all. Invariant: what arrives under
+//! another digest than the image has here is written down, or the answer says why.
 
+use super::leaving::{Absent, Leaving};
 use super::origin::Origins;
-use super::substitute::Substitute;
+use super::pull::stop_if;
 use crate::Engine;
 use berth_oci::{
     Descriptor, Digest, Error, Event, Kind, Manifest, Platform, Platforms, Progress, Reference, Result,
@@ -17,7 +19,7 @@ use berth_store::{ImageRecord, Store};
 pub struct Pushed {
     /// The manifest that the tag means at the registry now.
     pub manifest: Descriptor,
-    /// Why that is not the image's own digest, if it is not.
+    /// Why less than the image went, or layers have another form than a registry gave them, if that is so.
     pub changed: Option<String>,
 }
 
@@ -41,21 +43,39 @@ impl Engine {
         let (root, why) = choose(store, &record, platform)?;
         let origins = Origins::new(self.client(), progress);
         let source = store.source(root.digest(), Some(&origins));
-        match self.send(&source, &reference, progress) {
-            Ok(root) => Ok(Pushed { manifest: root.descriptor(), changed: why }),
-            Err(error) if error.kind() == Kind::Cancelled => Err(error),
+        let mut changed = why;
+        let mut sent = self.send(&root, Absent::Fetched, &source, &reference, progress);
+        if let Err(error) = &sent
+            && error.kind() != Kind::Cancelled
             // Was it the registry that we push to, or one that a layer should have come from?
-            Err(error) => match self.first_lost(store, &root, &source)? {
-                None => Err(error),
-                Some(lost) => {
-                    let manifest = match root.image() {
-                        Some(_) => root,
-                        None => store.platform_image(&target, platform)?.manifest,
-                    };
-                    self.push_recompressed(&reference, &manifest, &source, progress, &lost)
-                }
-            },
+            && let Some(lost) = self.first_lost(store, &root, &source)?
+        {
+            let note = format!("{lost}: compressing again, which gives the image another digest");
+            stop_if(progress.report(Event::Note(&note)).is_break())?;
+            changed = Some(note);
+            sent = self.send(&root, Absent::Packed, &source, &reference, progress);
         }
+        let (manifest, layers) = sent?;
+        store.note_push(&target, &reference, &manifest.digest, &layers)?;
+        Ok(Pushed { manifest, changed })
+    }
+
+    /// Packs what has to be packed, and sends everything; answers what is there now.
+    fn send(
+        &self,
+        root: &Manifest,
+        absent: Absent,
+        source: &dyn Source,
+        reference: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<(Descriptor, Vec<(Descriptor, Digest)>)> {
+        let store = self.store()?;
+        let pause = || stop_if(progress.report(Event::Packing).is_break());
+        let Leaving { image, layers } = Leaving::new(store, root, source, absent, &pause)?;
+        let mount_from = |digest: &Digest| store.origins(digest).unwrap_or_default();
+        let sink = self.client().sink(reference, &mount_from, progress)?;
+        let sent = copy(&image, &sink, &self.copying(&Platforms::All), progress)?;
+        Ok((sent.descriptor(), layers))
     }
 
     /// All tags of a repository that are here.
@@ -75,29 +95,6 @@ impl Engine {
             ))),
             false => Ok(names),
         }
-    }
-
-    fn send(&self, source: &dyn Source, reference: &Reference, progress: &dyn Progress) -> Result<Manifest> {
-        let store = self.store()?;
-        let mount_from = |digest: &Digest| store.origins(digest).unwrap_or_default();
-        let sink = self.client().sink(reference, &mount_from, progress)?;
-        copy(source, &sink, &self.copying(&Platforms::All), progress)
-    }
-
-    /// The compressed form of a layer cannot be had any more: it is made anew, which changes the image's digest.
-    fn push_recompressed(
-        &self,
-        reference: &Reference,
-        manifest: &Manifest,
-        source: &dyn Source,
-        progress: &dyn Progress,
-        why: &Error,
-    ) -> Result<Pushed> {
-        let note = format!("{why}: compressing again, which gives the image another digest");
-        super::pull::stop_if(progress.report(Event::Note(&note)).is_break())?;
-        let substitute = Substitute::compressed(self.store()?, manifest, source)?;
-        let root = self.send(&substitute, reference, progress)?;
-        Ok(Pushed { manifest: root.descriptor(), changed: Some(note) })
     }
 }
 

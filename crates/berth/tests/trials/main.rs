@@ -23,6 +23,7 @@ mod limits;
 mod networks;
 mod oci;
 mod programs;
+mod pushes;
 mod readme;
 mod registries;
 mod resume;

@@ -38,16 +38,13 @@ pub(crate) fn document(details: &ImageDetails) -> Value {
     let id = record.target.as_str();
     let tags: Vec<String> =
         record.names.iter().filter(|n| n.tag().is_some()).map(Reference::familiar).collect();
-    let mut repositories: Vec<String> = record.names.iter().map(Reference::familiar_name).collect();
-    repositories.dedup();
-    let digests: Vec<String> = repositories.iter().map(|name| format!("{name}@{id}")).collect();
     let empty = ImageConfig::default();
     let config = details.image.as_ref().map_or(&empty, |image| &image.config);
     let mut document = Map::new();
     let mut put = |key: &str, value: Value| document.insert(key.to_owned(), value);
     put("Id", json!(id));
     put("RepoTags", json!(tags));
-    put("RepoDigests", json!(digests));
+    put("RepoDigests", json!(digests(details)));
     put("Parent", json!(""));
     put("Comment", json!(comment(config)));
     put("Created", json!(config.created.as_deref().unwrap_or("0001-01-01T00:00:00Z")));
@@ -68,6 +65,25 @@ pub(crate) fn document(details: &ImageDetails) -> Value {
     put("Descriptor", json!(details.descriptor()));
     put("Config", details.image.as_ref().map_or(Value::Null, runtime_config));
     Value::Object(document)
+}
+
+/// What registries call the image: what they got in a push, or else the image's own digest.
+fn digests(details: &ImageDetails) -> Vec<String> {
+    let record = &details.record;
+    let mut repositories: Vec<String> = record.names.iter().map(Reference::familiar_name).collect();
+    let pushes = &details.pushes;
+    repositories.extend(pushes.iter().map(Reference::familiar_name));
+    repositories.sort();
+    repositories.dedup();
+    let of = |repository: String| {
+        let pushed: Vec<String> = pushes
+            .iter()
+            .filter(|name| name.familiar_name() == repository)
+            .map(Reference::familiar)
+            .collect();
+        if pushed.is_empty() { vec![format!("{repository}@{}", record.target)] } else { pushed }
+    };
+    repositories.into_iter().flat_map(of).collect()
 }
 
 /// The comment of the image, or of its last step.

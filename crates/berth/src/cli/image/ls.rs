@@ -8,9 +8,10 @@ use crate::format::table::{Column, Listing, Style};
 use crate::format::{human, time};
 use crate::terminal;
 use berth_engine::ImageFilter;
-use berth_oci::{Reference, Result};
+use berth_oci::{Digest, Reference, Result};
 use berth_store::ImageRecord;
 use jiff::Timestamp;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// List images.
@@ -55,7 +56,7 @@ impl Args {
             return tree::show(context, &filter);
         }
         let images = context.engine()?.images(&filter)?;
-        let rows = rows(images, &self, now);
+        let rows = rows(images, &self, &self.pushes(context)?, now);
         terminal::print(LISTING.render(rows, &self.style()).client()?)?;
         Ok(Exit::SUCCESS)
     }
@@ -65,6 +66,11 @@ impl Args {
         let mut filter = image_filter(&filters, now)?;
         filter.references.extend(self.repository.clone());
         Ok(filter)
+    }
+
+    /// What registries call the images, where somebody wants to see that.
+    fn pushes(&self, context: &Context) -> Result<Pushes> {
+        if self.digests { context.engine()?.pushes() } else { Ok(Pushes::new()) }
     }
 
     fn style(&self) -> Style {
@@ -91,12 +97,15 @@ pub(super) fn image_filter(filters: &Filters, now: Timestamp) -> Result<ImageFil
     })
 }
 
+type Pushes = HashMap<Digest, Vec<Reference>>;
+
 /// An image under one of its names.
 pub(crate) struct Row {
     image: Rc<ImageRecord>,
     repository: Option<String>,
     tag: Option<String>,
-    digests: bool,
+    /// The digest to show: what the repository has, or would have.
+    digest: Option<Digest>,
     no_trunc: bool,
     now: Timestamp,
 }
@@ -138,10 +147,7 @@ impl Row {
     }
 
     fn digest(&self) -> &str {
-        match self.digests && self.repository.is_some() {
-            true => self.image.target.as_str(),
-            false => NONE,
-        }
+        self.digest.as_ref().map_or(NONE, Digest::as_str)
     }
 
     fn created(&self, show: fn(Timestamp, Timestamp) -> String) -> String {
@@ -149,13 +155,18 @@ impl Row {
     }
 }
 
-fn rows(images: Vec<ImageRecord>, args: &Args, now: Timestamp) -> Vec<Row> {
+fn rows(images: Vec<ImageRecord>, args: &Args, pushes: &Pushes, now: Timestamp) -> Vec<Row> {
     let mut rows = Vec::with_capacity(images.len());
     for image in images {
         let image = Rc::new(image);
         for (repository, tag) in shown_names(&image.names) {
             let image = Rc::clone(&image);
-            rows.push(Row { image, repository, tag, digests: args.digests, no_trunc: args.no_trunc, now });
+            let digest = repository.as_ref().filter(|_| args.digests).map(|repository| {
+                let mut pushed = pushes.get(&image.target).into_iter().flatten();
+                let name = pushed.find(|name| name.familiar_name() == *repository);
+                name.and_then(Reference::digest).unwrap_or(&image.target).clone()
+            });
+            rows.push(Row { image, repository, tag, digest, no_trunc: args.no_trunc, now });
         }
     }
     rows
