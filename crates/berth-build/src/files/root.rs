@@ -89,7 +89,14 @@ impl Root {
     pub(crate) fn open(&self, path: &[u8]) -> Result<File> {
         // A pipe that somebody put in the file's place must not make us wait.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        self.open_raw(path, flags).map(File::from).context(|| shown(path))
+        match self.open_raw(path, flags) {
+            // A socket, of which a context has an empty file.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                File::open("/dev/null")
+            }
+            answer => answer.map(File::from),
+        }
+        .context(|| shown(path))
     }
 
     /// Where a link points to.
@@ -157,7 +164,12 @@ impl Root {
 
     fn meta(&self, stat: &rustix::fs::Stat) -> Meta {
         let meta = Meta::from(stat);
-        if self.anonymous { Meta { uid: 0, gid: 0, ..meta } } else { meta }
+        match (self.anonymous, meta.kind) {
+            (false, _) => meta,
+            // As docker sends it.
+            (true, MetaKind::Socket) => Meta { kind: MetaKind::File, size: 0, uid: 0, gid: 0, ..meta },
+            (true, _) => Meta { uid: 0, gid: 0, ..meta },
+        }
     }
 
     /// A directory that is left out is there when something in it is.
