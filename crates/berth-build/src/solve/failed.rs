@@ -3,7 +3,7 @@
 //! It lies in the store as a step that no key leads to: its layers stay as long as its row does. Invariant: no
 //! secret is written down, and what is kept is bounded in number, time and size.
 
-use super::run_mounts::FILES;
+use super::run_mounts::{FILES, copy_tree};
 use crate::host::{Layer, StepNetwork};
 use berth_oci::{AtPath, Digest, Error, Result};
 use berth_store::{ChangesOptions, Lease, NewStep, StepRecord, Store};
@@ -67,6 +67,9 @@ pub enum KeptSource {
     Layer {
         /// Which.
         diff_id: Digest,
+        /// Whether the step could write to them, for itself.
+        #[serde(default)]
+        writable: bool,
     },
     /// Memory, with a limit in bytes.
     Tmpfs {
@@ -101,7 +104,7 @@ impl FailedStep {
         self.layers.push(Layer { descriptor, diff_id });
         let own = self.layers.iter().map(|layer| layer.diff_id.clone());
         let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
-            KeptSource::Layer { diff_id } => Some(diff_id.clone()),
+            KeptSource::Layer { diff_id, .. } => Some(diff_id.clone()),
             KeptSource::Bind { .. } | KeptSource::Tmpfs { .. } => None,
         });
         let layers: Vec<Digest> = own.chain(mounted).collect();
@@ -142,6 +145,14 @@ impl FailedStep {
     #[must_use]
     pub fn files() -> &'static str {
         FILES
+    }
+
+    /// Copies a mount's files to where they may be changed.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn copy(files: &Path, to: &Path) -> Result<()> {
+        copy_tree(files, to)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `RUN`: what runs, with what around it, and what it wrote as a layer.
 
-use super::failed::{FailedStep, KeptMount};
+use super::failed::FailedStep;
 use super::key::Inputs;
 use super::snapshot::Snapshot;
 use super::stage::Turn;
@@ -13,10 +13,10 @@ use crate::failure::Failure;
 use crate::files::Root;
 use crate::host::{Layer, Step, StepMount, StepMountSource, StepNetwork};
 use crate::request::NetworkChoice;
-use berth_oci::{AtPath, Error, Result};
+use berth_oci::{AtPath, Digest, Error, Result};
 use berth_store::ChangesOptions;
 use berth_store::mount::Rootfs;
-use run_mounts::Mounts;
+use run_mounts::{Held, Mounts};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -172,7 +172,7 @@ impl Sandbox<'_> {
         let exit = exit?;
         doing.used(exit.cpu);
         if exit.code != 0 {
-            self.keep_failed(doing, &step, &rootfs, &held.kept);
+            self.keep_failed(doing, &step, &rootfs, &held);
             let command = self.program.args.join(" ");
             let code = exit.code;
             let error = Error::invalid(format!(
@@ -191,7 +191,18 @@ impl Sandbox<'_> {
     }
 
     /// Keeps what a failed step has left; that it cannot be kept is no further failure.
-    fn keep_failed(&self, doing: &Doing<'_>, step: &Step<'_>, rootfs: &Rootfs, mounts: &[KeptMount]) {
+    fn keep_failed(&self, doing: &Doing<'_>, step: &Step<'_>, rootfs: &Rootfs, held: &Held) {
+        match self.left(doing, step, rootfs, held) {
+            Ok(key) => doing.kept(key),
+            Err(error) => {
+                let text = format!("the failed step's files are not kept: {error}");
+                doing.shared.tell(Event::Warning { text: &text });
+            }
+        }
+    }
+
+    fn left(&self, doing: &Doing<'_>, step: &Step<'_>, rootfs: &Rootfs, held: &Held) -> Result<Digest> {
+        let (store, lease) = (doing.shared.store, doing.place.lease());
         let left = FailedStep {
             name: doing.name.text.clone(),
             platform: self.snapshot.platform.to_string(),
@@ -205,15 +216,9 @@ impl Sandbox<'_> {
             hostname: step.hostname.clone(),
             network: step.network,
             insecure: step.insecure,
-            mounts: mounts.to_vec(),
+            mounts: held.left(store, lease)?,
         };
-        match left.keep(doing.shared.store, doing.place.lease(), &rootfs.upper) {
-            Ok(key) => doing.kept(key),
-            Err(error) => {
-                let text = format!("the failed step's files are not kept: {error}");
-                doing.shared.tell(Event::Warning { text: &text });
-            }
-        }
+        left.keep(store, lease, &rootfs.upper)
     }
 
     fn env(&self, secrets: &[String]) -> Vec<String> {

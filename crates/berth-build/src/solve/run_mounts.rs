@@ -20,9 +20,11 @@ use crate::files::{Choice, Root, Wanted, digest_of_choices, pick};
 use crate::host::{Layer, StepMount, StepMountSource};
 use crate::mounts;
 use berth_oci::{AtPath, Digest, Error, Platform, Result};
-use berth_store::Workplace;
+use berth_store::{ChangesOptions, Lease, Store, Workplace};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -55,7 +57,9 @@ pub(super) struct Held {
     pub(super) mounts: Vec<StepMount>,
     pub(super) env: Vec<String>,
     /// The same mounts, for whoever looks into the step after it has failed.
-    pub(super) kept: Vec<KeptMount>,
+    kept: Vec<KeptMount>,
+    /// Where those files lie that the step may change, by their targets.
+    copies: Vec<(String, PathBuf)>,
     places: Vec<Workplace>,
     locks: Vec<File>,
     caches: Vec<mounts::CacheMountUse>,
@@ -168,6 +172,18 @@ impl Held {
         self.kept.push(KeptMount { target: target.to_owned(), source });
     }
 
+    /// How the mounts of a step that failed can be had again: files that it could change as it has left them.
+    pub(super) fn left(&self, store: &Store, lease: &Lease) -> Result<Vec<KeptMount>> {
+        let mut kept = self.kept.clone();
+        for (target, copy) in &self.copies {
+            let (_, diff_id) = store.add_changes(copy, &ChangesOptions::default(), lease)?;
+            let source = KeptSource::Layer { diff_id, writable: true };
+            kept.retain(|mount| mount.target != *target);
+            kept.push(KeptMount { target: target.clone(), source });
+        }
+        Ok(kept)
+    }
+
     /// The step has ended well; what was held for it is given back.
     pub(super) fn settle(self) -> Result<()> {
         drop(self);
@@ -241,8 +257,11 @@ impl One {
         if self.mount.read_only {
             return Ok(StepMountSource::Bind { path, read_only: true });
         }
-        let copy = doing.place.directory()?.join(format!("mount-{number}"));
+        let own = doing.place.directory()?.join(format!("mount-{number}"));
+        fs::create_dir(&own).at(&own)?;
+        let copy = own.join(FILES);
         copy_tree(&path, &copy)?;
+        held.copies.push((self.target.clone(), own));
         Ok(StepMountSource::Bind { path: copy, read_only: false })
     }
 
@@ -277,7 +296,7 @@ impl One {
         let rootfs = place.rootfs(std::slice::from_ref(&diff_id))?;
         held.places.push(place);
         if self.mount.kind == MountKind::Bind {
-            let (target, source) = (self.target.clone(), KeptSource::Layer { diff_id });
+            let (target, source) = (self.target.clone(), KeptSource::Layer { diff_id, writable: false });
             held.kept.push(KeptMount { target, source });
         }
         Ok(rootfs.lowers[0].join(FILES))
@@ -450,15 +469,14 @@ fn locked(path: &Path, doing: &Doing<'_>) -> Result<File> {
     }
 }
 
-/// A copy that may be written to, with modes and owners; devices and pipes stay behind.
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+/// A copy that may be written to, with modes, owners and times; devices and pipes stay behind.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::symlink_metadata(from).at(from)?;
     if metadata.is_symlink() {
         let target = fs::read_link(from).at(from)?;
-        return std::os::unix::fs::symlink(target, to).at(to);
-    }
-    if metadata.is_dir() {
+        std::os::unix::fs::symlink(target, to).at(to)?;
+    } else if metadata.is_dir() {
         fs::create_dir(to).at(to)?;
         for entry in fs::read_dir(from).at(from)? {
             let entry = entry.at(from)?;
@@ -469,6 +487,14 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     } else {
         return Ok(());
     }
-    chown(to, Some(metadata.uid()), Some(metadata.gid())).at(to)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777)).at(to)
+    lchown(to, Some(metadata.uid()), Some(metadata.gid())).at(to)?;
+    if !metadata.is_symlink() {
+        fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777)).at(to)?;
+    }
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(metadata.atime(), metadata.atime_nsec()),
+        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
+    };
+    utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
 }

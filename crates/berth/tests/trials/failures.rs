@@ -47,6 +47,13 @@ RUN --mount=type=cache,target=/cache,uid=7 --mount=type=bind,target=/ctx --mount
     let missing = berth.run(&["debug", "ffff"]);
     assert!(missing.stderr().contains("no failed step ffff is kept"), "{}", missing.tell());
 
+    // What it could change for itself is as it has left it, and can be changed again; the context stays as it is.
+    site.file("Dockerfile.own", "FROM box\nRUN --mount=target=/own,rw echo x > /own/new; exit 1\n");
+    assert!(!site.run(&["-f", site.context.join("Dockerfile.own").to_str().unwrap()]).succeeded());
+    let words = "cat /own/new; echo again > /own/from-context; cat /own/from-context";
+    assert_eq!(berth.ok(&["debug", "", "sh", "-c", words]), "x\nagain\n");
+    assert_eq!(std::fs::read_to_string(site.context.join("from-context")).unwrap(), "seen");
+
     // The same at once; the exit code stays the build's.
     let context = site.context.to_str().unwrap();
     let mut command =

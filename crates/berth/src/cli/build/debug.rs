@@ -123,12 +123,18 @@ fn mount(store: &Store, mount: &KeptMount, places: &mut Vec<Workplace>) -> Resul
             let source = csv(&format!("src={}", path.display()));
             format!("type=bind,{source},{target}{}", if *read_only { ",readonly" } else { "" })
         }
-        KeptSource::Layer { diff_id } => {
+        KeptSource::Layer { diff_id, writable } => {
             let place = store.workplace()?;
             let rootfs = place.rootfs(std::slice::from_ref(diff_id))?;
-            let path = rootfs.lowers[0].join(FailedStep::files());
+            let mut path = rootfs.lowers[0].join(FailedStep::files());
+            if *writable {
+                let copy = place.directory()?.join("copy");
+                FailedStep::copy(&path, &copy)?;
+                path = copy;
+            }
             places.push(place);
-            format!("type=bind,{},{target},readonly", csv(&format!("src={}", path.display())))
+            let how = if *writable { "" } else { ",readonly" };
+            format!("type=bind,{},{target}{how}", csv(&format!("src={}", path.display())))
         }
     })
 }
