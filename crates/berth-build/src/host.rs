@@ -63,7 +63,7 @@ pub trait Host: Sync {
     /// There is none, the repository cannot be asked, or the commit is not the one that was expected.
     fn commit(&self, source: &GitRef, access: &GitAccess, cancel: &Cancel) -> Result<GitCommit>;
 
-    /// Writes the files of a commit into `destination`, which does not exist yet, with `.git` if the address says so.
+    /// The files of a commit as a layer, with `.git` if the address says so; it is kept for the lease.
     ///
     /// # Errors
     /// As [`commit`](Self::commit); the disk is full.
@@ -72,9 +72,9 @@ pub trait Host: Sync {
         source: &GitRef,
         commit: &GitCommit,
         access: &GitAccess,
-        destination: &Path,
+        lease: &Lease,
         cancel: &Cancel,
-    ) -> Result<()>;
+    ) -> Result<Layer>;
 }
 
 /// A file of the web, as its server describes it.

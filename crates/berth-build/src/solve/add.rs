@@ -4,7 +4,7 @@
 //! before the key is made, and is fetched only when the step has to be done.
 
 use super::Solver;
-use super::copy::{From, Transfer, read};
+use super::copy::{From, LayersTree, Transfer, layers_tree, read};
 use super::snapshot::Snapshot;
 use super::stage::Turn;
 use super::step::Doing;
@@ -13,7 +13,7 @@ use crate::copy::{Bytes, Made, MadeKind, Placing, Target, destination, place, un
 use crate::dockerfile::{Add, Expander};
 use crate::event::Event;
 use crate::failure::{Failure, StepFailure};
-use crate::files::{Root, Wanted, pick};
+use crate::files::{Wanted, pick};
 use crate::git_ref::GitRef;
 use crate::host::{GitAccess, GitCommit, Material};
 use berth_oci::{AtPath, Error, Result};
@@ -134,29 +134,30 @@ impl Repository {
         (format!("repository {}", source.remote), value)
     }
 
-    /// Puts its files in their place; their checkout stays beside the step until its layer is written.
+    /// Puts its files in their place; the answer has to stay until the step's layer is written.
     pub(super) fn place(
         &self,
         doing: &Doing<'_>,
-        number: usize,
         target: &mut Target<'_>,
         transfer: &Transfer<'_>,
         placing: &Placing<'_>,
-    ) -> Result<()> {
+    ) -> Result<LayersTree> {
         let shared = doing.shared;
-        let path = doing.place.directory()?.join(format!("repository-{number}"));
-        shared.host.checkout(&self.source, &self.commit, &self.access, &path, shared.cancel)?;
-        let root = Root::context(&path, None)?;
+        let lease = doing.place.lease();
+        let files = shared.host.checkout(&self.source, &self.commit, &self.access, lease, shared.cancel)?;
+        let tree = layers_tree(shared, &[files])?;
+        let root = &tree.root;
         let directory = self.source.subdir.as_deref().unwrap_or("/");
         let wanted = Wanted { path: directory, parents: false, exclude: transfer.exclude.as_ref() };
-        let choices = pick(&root, &wanted).map_err(|error| self.without(directory, error))?;
+        let choices = pick(root, &wanted).map_err(|error| self.without(directory, error))?;
         if !choices.iter().all(|choice| choice.files[0].meta.is_directory()) {
             return Err(Error::invalid(format!(
                 "invalid subdir {directory} of {}: not a directory",
                 self.name()
             )));
         }
-        choices.iter().try_for_each(|choice| place(target, &root, choice, placing))
+        choices.iter().try_for_each(|choice| place(target, root, choice, placing))?;
+        Ok(tree)
     }
 
     fn name(&self) -> String {

@@ -57,8 +57,8 @@ pub(super) enum From<'a> {
 }
 
 /// Layers as a tree, for as long as this is held.
-struct LayersTree {
-    root: Root,
+pub(super) struct LayersTree {
+    pub(super) root: Root,
     _place: Workplace,
 }
 
@@ -310,8 +310,9 @@ impl Transfer<'_> {
         for (number, remote) in self.remotes.iter().enumerate() {
             place_remote(doing, number, &mut target, remote, &placing)?;
         }
-        for (number, repository) in self.repositories.iter().enumerate() {
-            repository.place(doing, number, &mut target, self, &placing)?;
+        let mut trees = Vec::with_capacity(self.repositories.len());
+        for repository in &self.repositories {
+            trees.push(repository.place(doing, &mut target, self, &placing)?);
         }
         let (descriptor, diff_id) = shared
             .store
@@ -340,7 +341,7 @@ impl Transfer<'_> {
 }
 
 /// The tree that layers make.
-fn layers_tree(shared: &Shared<'_>, layers: &[Layer]) -> Result<LayersTree> {
+pub(super) fn layers_tree(shared: &Shared<'_>, layers: &[Layer]) -> Result<LayersTree> {
     shared.bring(layers)?;
     let place = shared.store.workplace()?;
     let ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();

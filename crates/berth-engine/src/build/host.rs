@@ -82,10 +82,10 @@ impl Host for EngineHost<'_> {
         source: &GitRef,
         commit: &GitCommit,
         access: &GitAccess,
-        destination: &Path,
+        lease: &Lease,
         cancel: &Cancel,
-    ) -> Result<()> {
-        self.engine.git_checkout(source, commit, access, destination, cancel)
+    ) -> Result<Layer> {
+        self.engine.git_checkout(source, commit, access, lease, cancel)
     }
 }
 

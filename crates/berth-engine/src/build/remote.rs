@@ -6,14 +6,24 @@
 use super::git;
 use crate::Engine;
 use berth_build::git_ref::GitRef;
-use berth_build::{Cancel, GitAccess, GitCommit, WebFile};
+use berth_build::{Cancel, GitAccess, GitCommit, Layer, WebFile};
 use berth_distribution::{Download, DownloadRequest, Validators};
 use berth_oci::Result;
-use berth_store::Workplace;
+use berth_store::{ChangesOptions, Lease, NewStep, Workplace};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// No file that is fetched for a build is larger, in bytes.
 pub const WEB_FILE_LIMIT: u64 = 64 << 30;
+
+/// What the build cache knows of a commit's files.
+#[derive(Serialize, Deserialize)]
+struct Fetched {
+    /// As all of its entries have it.
+    name: String,
+    files: Layer,
+}
 
 impl Engine {
     /// Fetches a file of the web into `path`; `None`: it still is what `known` says. At most `limit` bytes.
@@ -50,7 +60,8 @@ impl Engine {
         self.with_repository(source, access, cancel, git::commit)
     }
 
-    /// Writes a commit's files into a directory that does not exist yet.
+    /// A commit's files as a layer, which is kept for the lease. What was fetched once is in the build cache, and is
+    /// not fetched again.
     ///
     /// # Errors
     /// As [`git_commit`](Self::git_commit); the disk is full.
@@ -59,10 +70,30 @@ impl Engine {
         source: &GitRef,
         commit: &GitCommit,
         access: &GitAccess,
-        into: &Path,
+        lease: &Lease,
         cancel: &Cancel,
-    ) -> Result<()> {
-        self.with_repository(source, access, cancel, |repository| git::checkout(repository, commit, into))
+    ) -> Result<Layer> {
+        let store = self.store()?;
+        let key = git::key(source, commit);
+        let known = store.step(&key, lease)?.map(|step| serde_json::from_str::<Fetched>(&step.document));
+        // A note that nobody can read is as good as none.
+        if let Some(Ok(known)) = known {
+            return Ok(known.files);
+        }
+        let started = Instant::now();
+        let place = store.workplace()?;
+        let directory = place.directory()?.join("checkout");
+        self.with_repository(source, access, cancel, |it| git::checkout(it, commit, &directory))?;
+        let (descriptor, diff_id) = store.add_changes(&directory, &ChangesOptions::default(), lease)?;
+        let files = Layer { descriptor, diff_id };
+        let fetched = Fetched { name: format!("{} at {}", source.shown(), commit.id), files };
+        store.put_step(&NewStep {
+            key: &key,
+            document: &serde_json::to_string(&fetched).expect("text has a JSON form"),
+            layers: std::slice::from_ref(&fetched.files.diff_id),
+            cost: started.elapsed(),
+        })?;
+        Ok(fetched.files)
     }
 
     fn with_repository<T>(

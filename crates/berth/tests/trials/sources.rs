@@ -286,6 +286,16 @@ fn contexts_come_from_elsewhere() {
         site.berth.ok(&words);
         assert_eq!(site.shell(command), expected, "{words:?}");
     }
+    // A commit that was fetched once is not fetched again; what the branch means is asked.
+    site.web.asked();
+    site.berth.ok(&["build", "--network", "none", "-q", &git]);
+    let asked = site.web.asked();
+    assert!((1..=2).contains(&asked.len()), "{asked:?}");
+    repository.commit(&[("f", "another")]);
+    site.berth.ok(&["build", "--network", "none", "-t", "app", &git]);
+    assert_eq!(site.shell("cat /c/f"), "another");
+    let cache = site.berth.ok(&["buildx", "du", "--verbose"]);
+    assert!(cache.contains(&format!("{git} at ")), "{cache}");
     for (words, expected) in [
         (vec![format!("{git}#:up")], "has no directory up"),
         (vec![format!("{git}#:../..")], "has no directory ../.."),

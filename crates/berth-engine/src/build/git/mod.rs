@@ -12,9 +12,9 @@ pub(super) use checkout::checkout;
 pub(super) use resolve::commit;
 
 use berth_build::git_ref::{GitRef, redacted};
-use berth_build::{Cancel, GitAccess};
+use berth_build::{Cancel, GitAccess, GitCommit};
 use berth_distribution::Proxies;
-use berth_oci::{Error, Result};
+use berth_oci::{Digest, Error, Result};
 use std::path::Path;
 
 /// A repository, and what is needed to speak to it.
@@ -25,6 +25,13 @@ pub(super) struct Repository<'a> {
     pub(super) cancel: &'a Cancel,
     /// An empty directory for whatever git wants to keep.
     pub(super) scratch: &'a Path,
+}
+
+/// What a checkout is known by: everything that decides what is in it.
+pub(super) fn key(source: &GitRef, commit: &GitCommit) -> Digest {
+    let (remote, reference) = (redacted(&source.remote), commit.reference.as_deref().unwrap_or_default());
+    let how = (source.keep_git_dir, source.submodules, source.mtime);
+    Digest::of(format!("checkout 1\n{remote}\n{}\n{reference}\n{how:?}", commit.id).as_bytes())
 }
 
 impl Repository<'_> {

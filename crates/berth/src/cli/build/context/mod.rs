@@ -239,8 +239,8 @@ impl Finder<'_> {
         let access = GitAccess::new(self.secrets, self.agents, &git);
         let commit = self.engine.git_commit(&git, &access, self.cancel)?;
         let place = self.engine.store()?.workplace()?;
-        let whole = place.directory()?.join("checkout");
-        self.engine.git_checkout(&git, &commit, &access, &whole, self.cancel)?;
+        let files = self.engine.git_checkout(&git, &commit, &access, place.lease(), self.cancel)?;
+        let whole = place.rootfs(&[files.diff_id])?.lowers[0].clone();
         held.places.push(place);
         let Some(subdir) = &git.subdir else { return Ok(whole) };
         let inner = whole.join(subdir.trim_start_matches('/'));
