@@ -5,6 +5,7 @@
 
 use berth_distribution::Client;
 use berth_oci::{Platform, Result};
+use berth_runtime::net::Apart;
 use berth_store::{KeepBlobs, Location, Store};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,6 +32,10 @@ pub struct EngineSettings {
     pub usual: bool,
     /// Where a port is published that names no address of the host; none is everywhere.
     pub publish_at: Option<IpAddr>,
+    /// The cgroup that this user was given; empty for root, who has them all.
+    pub cgroup_base: String,
+    /// Where an ordinary user's bridges are; none is on the host's network.
+    pub apart: Option<Apart>,
 }
 
 /// Everything berth can do.

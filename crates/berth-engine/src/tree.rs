@@ -180,7 +180,7 @@ fn proc_path(fd: &impl AsFd) -> String {
 fn extended(from: &str, to: &str) -> io::Result<()> {
     for name in attribute_names(from)? {
         // What overlayfs notes for itself means something only there.
-        if name.to_bytes().starts_with(b"trusted.overlay.") {
+        if [&b"trusted.overlay."[..], b"user.overlay."].iter().any(|own| name.to_bytes().starts_with(own)) {
             continue;
         }
         let value = attribute(from, &name)?;

@@ -7,6 +7,7 @@ use crate::bundle::Seccomp;
 use crate::cgroup::Cgroup;
 use crate::init::{self, Channel, ContainerPlan, ExecPlan, Gate, Inherited, Stdio, has_new};
 use crate::mount::Sources;
+use crate::protocol::Fault;
 use crate::seccomp::Filter;
 use crate::user_namespace::Mappings;
 use berth_oci::{AtPath, Context, Error, Result};
@@ -19,7 +20,7 @@ use rustix::thread::{
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A new process, and the way to talk to it until its program runs.
 #[derive(Debug)]
@@ -63,9 +64,10 @@ pub(crate) fn exec(plan: &ExecPlan<'_>, cgroup: &Cgroup, stdio: Stdio) -> Result
     let placement = cgroup.placement()?;
     let into =
         placement.v2().map(|fd| fd.try_clone_to_owned()).transpose().context(|| "no more descriptors")?;
-    let cloned = in_pid_namespace_of(plan.init, || {
-        clone3(0, into.as_ref().map(AsFd::as_fd)).context(|| "cannot enter the container")
-    })?;
+    let cloned = for_children(
+        || enter_processes_of(plan.init),
+        |clone| clone(0, into.as_ref().map(AsFd::as_fd)).context(|| "cannot enter the container"),
+    )?;
     match cloned {
         Cloned::Child => {
             drop(ours);
@@ -95,43 +97,59 @@ fn mappings(linux: &Linux) -> Result<Option<Mappings>> {
 
 fn clone(linux: &Linux, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned> {
     let flags = new_namespaces(linux)?;
-    let make = |clone: fn(u64, Option<BorrowedFd<'_>>) -> io::Result<Cloned>| {
-        in_pid_namespace(path_of(linux, LinuxNamespaceType::Pid).as_deref(), || {
-            clone(flags, cgroup).context(|| "cannot make the container's namespaces")
-        })
+    let make = |clone: Clone| clone(flags, cgroup).context(|| "cannot make the container's namespaces");
+    let open = |kind| -> Result<Option<OwnedFd>> {
+        let Some(path) = path_of(linux, kind) else { return Ok(None) };
+        Ok(Some(File::open(&path).at(&path)?.into()))
     };
-    match path_of(linux, LinuxNamespaceType::User) {
-        None => make(clone3),
-        Some(path) => in_user_namespace(&path, || make(clone3_sibling)),
+    match (open(LinuxNamespaceType::User)?, open(LinuxNamespaceType::Pid)?) {
+        (None, None) => make(clone3),
+        (None, Some(pids)) => for_children(|| join(&pids, LinkNameSpaceType::ProcessID), make),
+        (Some(users), pids) => by_helper(
+            || {
+                join(&users, LinkNameSpaceType::User)?;
+                init::become_root()?;
+                pids.map_or(Ok(()), |pids| join(&pids, LinkNameSpaceType::ProcessID))
+            },
+            || make(clone3_sibling),
+        ),
     }
 }
 
-/// Nobody returns from another user namespace: a helper enters it, and makes the process in its own place.
-fn in_user_namespace(path: &Path, make: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
-    let doing = || format!("cannot enter the user namespace `{}`", path.display());
-    let namespace = File::open(path).at(path)?;
+/// How a process is made.
+type Clone = fn(u64, Option<BorrowedFd<'_>>) -> io::Result<Cloned>;
+
+fn join(namespace: &OwnedFd, kind: LinkNameSpaceType) -> Result<()> {
+    move_into_link_name_space(namespace.as_fd(), Some(kind)).map_err(io::Error::from).context(|| match kind {
+        LinkNameSpaceType::User => "cannot enter the user namespace",
+        _ => "cannot enter the namespace of processes",
+    })
+}
+
+/// Nobody returns from another user namespace, nor to a PID namespace that is not his own user's: a helper goes there, and
+/// makes the process in its own place.
+fn by_helper(enter: impl FnOnce() -> Result<()>, make: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
+    let doing = || "cannot enter the container";
     let (mut reader, mut writer) = io::pipe().context(|| "cannot make a pipe")?;
     match clone3(0, None).context(doing)? {
         Cloned::Child => {
             drop(reader);
-            let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
-                .map_err(io::Error::from)
-                .context(doing)
-                .and_then(|()| init::become_root());
-            let said = match entered.and_then(|()| make()) {
+            let said = match enter().and_then(|()| make()) {
                 Ok(Cloned::Child) => return Ok(Cloned::Child),
-                Ok(Cloned::Parent { pid, .. }) => pid.to_string(),
-                Err(error) => error.to_string(),
+                Ok(Cloned::Parent { pid, .. }) => serde_json::to_vec(&Ok::<i32, Fault>(pid)),
+                Err(error) => serde_json::to_vec(&Err::<i32, Fault>(Fault::from(&error))),
             };
-            exit_now(i32::from(writer.write_all(said.as_bytes()).is_err()))
+            let said = said.expect("plain data has a JSON form");
+            exit_now(i32::from(writer.write_all(&said).is_err()))
         }
         Cloned::Parent { pidfd, .. } => {
             drop(writer);
-            let mut said = String::new();
-            reader.read_to_string(&mut said).context(doing)?;
+            let mut said = Vec::new();
+            reader.read_to_end(&mut said).context(doing)?;
             reap(&pidfd)?;
-            let pid =
-                said.parse().ok().and_then(Pid::from_raw).ok_or_else(|| Error::internal(said.clone()))?;
+            let pid: std::result::Result<i32, Fault> =
+                serde_json::from_slice(&said).map_err(|_| Error::internal(doing()))?;
+            let pid = Pid::from_raw(pid?).ok_or_else(|| Error::internal(doing()))?;
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).context(doing)?;
             Ok(Cloned::Parent { pid: pid.as_raw_nonzero().get(), pidfd })
         }
@@ -207,38 +225,31 @@ fn path_of(linux: &Linux, kind: LinuxNamespaceType) -> Option<PathBuf> {
     linux.namespaces().iter().flatten().find(|n| n.typ() == kind).and_then(|n| n.path().clone())
 }
 
-fn in_pid_namespace(path: Option<&Path>, clone: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
-    let Some(path) = path else { return clone() };
-    let file = File::open(path).at(path)?;
-    for_children(clone, || {
-        Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::ProcessID))
-            .map_err(std::io::Error::from)?)
-    })
-}
-
-fn in_pid_namespace_of(process: BorrowedFd<'_>, clone: impl FnOnce() -> Result<Cloned>) -> Result<Cloned> {
-    for_children(clone, || {
-        match move_into_thread_name_spaces(process, ThreadNameSpaceType::PROCESS_ID) {
-            // It has ended, and nobody has been told yet.
-            Err(rustix::io::Errno::SRCH) => Err(Error::conflict("the container is not running")),
-            entered => {
-                entered.map_err(std::io::Error::from).context(|| "cannot enter the container's processes")
-            }
-        }
-    })
-}
-
-/// Joining a PID namespace moves only children made afterwards: we join, clone, and go back, so that one process
-/// is enough to get inside.
-fn for_children(clone: impl FnOnce() -> Result<Cloned>, join: impl FnOnce() -> Result<()>) -> Result<Cloned> {
+/// Joining a PID namespace moves only children made afterwards: we join, clone, and go back, so that one process is enough
+/// to get inside. Only the machine's root may go back.
+fn for_children(
+    join: impl FnOnce() -> Result<()>,
+    make: impl FnOnce(Clone) -> Result<Cloned>,
+) -> Result<Cloned> {
+    if !berth_sys::users::is_initial()? {
+        return by_helper(join, || make(clone3_sibling));
+    }
     let path = "/proc/self/ns/pid";
     let ours = File::open(path).at(path)?;
     join()?;
-    let cloned = clone();
+    let cloned = make(clone3);
     if !matches!(cloned, Ok(Cloned::Child)) {
         move_into_link_name_space(ours.as_fd(), Some(LinkNameSpaceType::ProcessID))
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .context(|| "cannot leave the container's processes")?;
     }
     cloned
+}
+
+fn enter_processes_of(process: BorrowedFd<'_>) -> Result<()> {
+    match move_into_thread_name_spaces(process, ThreadNameSpaceType::PROCESS_ID) {
+        // It has ended, and nobody has been told yet.
+        Err(rustix::io::Errno::SRCH) => Err(Error::conflict("the container is not running")),
+        entered => entered.map_err(io::Error::from).context(|| "cannot enter the container's processes"),
+    }
 }

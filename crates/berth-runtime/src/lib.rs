@@ -23,6 +23,7 @@ pub mod oci;
 mod protocol;
 mod recovery;
 mod relay;
+pub mod rootless;
 mod seccomp;
 mod state;
 mod sysctl;
@@ -67,12 +68,22 @@ pub fn become_user_of_files(uid: u32, gid: u32) -> berth_oci::Result<()> {
     berth_sys::process::as_user_of_files(uid, gid).context(|| "cannot act as the container's root")
 }
 
+/// The last of the groups that containers can have: all of the kernel's, but for an ordinary user's berth.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn last_group() -> berth_oci::Result<u32> {
+    use berth_oci::AtPath;
+    berth_sys::users::last_group().at("/proc/self/gid_map")
+}
+
 /// The hidden roles of this program: call it first thing in `main`, with the program's arguments. `Some` is the status
 /// to exit with; `None` means that these are ordinary arguments.
 #[must_use]
 pub fn role(arguments: &[std::ffi::OsString]) -> Option<i32> {
     match arguments.get(1)?.to_str()? {
         connection::MONITOR_ROLE => Some(monitor::role()),
+        rootless::ROLE => Some(rootless::role(arguments)),
         _ => None,
     }
 }

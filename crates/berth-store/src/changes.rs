@@ -4,6 +4,7 @@
 //! Invariant: names come sorted and times in whole seconds: equal trees make equal bytes.
 
 use crate::lease::Lease;
+use crate::overlay;
 use crate::store::Store;
 use crate::tar::{Device, NewEntry, NewKind, Writer};
 use berth_oci::{AtPath, Context, Descriptor, Digest, Error, Result};
@@ -25,10 +26,6 @@ pub struct ChangesOptions {
     pub stubs: Vec<Vec<u8>>,
 }
 
-/// What overlayfs writes on a directory that hides what lies below it.
-const OPAQUE: &CStr = c"trusted.overlay.opaque";
-/// What it writes on one that was renamed, where that is switched on.
-const REDIRECT: &CStr = c"trusted.overlay.redirect";
 /// The one attribute that a layer carries, as docker's layers do.
 const CAPABILITY: &CStr = c"security.capability";
 
@@ -94,7 +91,7 @@ pub fn write_changes(upper: &Path, options: &ChangesOptions, out: &mut dyn Write
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(io::Error::from).at(upper)?;
     let mut walk = Walk { options, writer: Writer::new(out), links: HashMap::new() };
-    if attribute(root.as_fd(), OPAQUE)?.as_deref() == Some(b"y") {
+    if attribute(root.as_fd(), overlay::opaque())?.as_deref() == Some(b"y") {
         walk.whiteout(b".wh..wh..opq")?;
     }
     walk.directory(&root, b"").context(|| format!("what was written to `{}`", upper.display()))?;
@@ -138,7 +135,7 @@ impl<W: Write> Walk<'_, W> {
     fn subdirectory(&mut self, parent: &OwnedFd, name: &CStr, path: &[u8], stat: &Stat) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(io::Error::from)?;
-        if attribute(directory.as_fd(), REDIRECT)?.is_some() {
+        if attribute(directory.as_fd(), overlay::redirect())?.is_some() {
             return Err(Error::unsupported("overlayfs only noted that the directory was renamed")
                 .hint("switch that off: echo N > /sys/module/overlay/parameters/redirect_dir"));
         }
@@ -147,7 +144,7 @@ impl<W: Write> Walk<'_, W> {
         }
         let attributes = capability(directory.as_fd())?;
         self.entry(path, NewKind::Directory, stat, &attributes, &mut io::empty())?;
-        if attribute(directory.as_fd(), OPAQUE)?.as_deref() == Some(b"y") {
+        if attribute(directory.as_fd(), overlay::opaque())?.as_deref() == Some(b"y") {
             self.whiteout(&join(path, b".wh..wh..opq"))?;
         }
         self.directory(&directory, path)

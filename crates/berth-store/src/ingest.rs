@@ -15,8 +15,10 @@ use berth_oci::media_type::{self, Compression};
 use berth_oci::{AtPath, Blob, BlobState, Context, Descriptor, Digest, Result, Verified};
 use rusqlite::{Transaction, params};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -252,14 +254,20 @@ pub(crate) fn form_of(number: i64) -> Form {
     }
 }
 
-/// Bytes that a directory and what is in it take on the disk.
+/// Bytes that a directory and what is in it take on the disk; a file with several names is there once.
 pub(crate) fn tree_bytes(path: &Path) -> Result<u64> {
+    bytes_of(path, &mut HashSet::new())
+}
+
+fn bytes_of(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64> {
     let metadata = fs::symlink_metadata(path).at(path)?;
+    if !metadata.is_dir() {
+        let is_new = metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino()));
+        return Ok(if is_new { disk::disk_bytes(&metadata) } else { 0 });
+    }
     let mut bytes = disk::disk_bytes(&metadata);
-    if metadata.is_dir() {
-        for entry in disk::entries(path)? {
-            bytes += tree_bytes(&entry.path())?;
-        }
+    for entry in disk::entries(path)? {
+        bytes += bytes_of(&entry.path(), seen)?;
     }
     Ok(bytes)
 }

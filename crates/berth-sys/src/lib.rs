@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod signalfd;
 pub mod spawn;
+pub mod users;
 
 use std::io;
 

@@ -26,6 +26,8 @@ pub(crate) fn role(words: &[OsString]) -> Option<i32> {
         cdi_directories: Vec::new(),
         usual: false,
         publish_at: None,
+        cgroup_base: String::new(),
+        apart: None,
     });
     match engine.clean_up(&id.to_string_lossy()) {
         Ok(()) => Some(0),

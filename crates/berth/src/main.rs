@@ -12,6 +12,7 @@ mod format;
 mod progress;
 mod settings;
 mod terminal;
+mod user;
 
 use settings::Persona;
 use std::ffi::OsString;

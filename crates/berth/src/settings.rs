@@ -3,6 +3,7 @@
 //! The only place that reads the environment. Invariant: everything below gets plain values from here.
 
 use crate::cli::Global;
+use crate::user::User;
 use berth_oci::{AtPath, Error, Result};
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -60,8 +61,12 @@ const DEFAULT_CONFIG: &str = "/etc/berth/config.toml";
 pub(crate) struct Settings {
     /// What we are called.
     pub(crate) persona: Persona,
+    /// Who runs this, if not root.
+    pub(crate) user: Option<User>,
     /// Where images and containers live.
     pub(crate) root: PathBuf,
+    /// Where they live when nobody says where.
+    default_root: PathBuf,
     /// Where mounts and sockets live until the next boot.
     pub(crate) runroot: PathBuf,
     /// How progress is shown.
@@ -81,12 +86,16 @@ pub(crate) struct Settings {
 /// Variables that other rooms need, read once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
-    /// `HOME`, or `/root`.
+    /// `HOME`, or where the user lives by `/etc/passwd`, or `/root`.
     pub(crate) home: PathBuf,
     /// `XDG_RUNTIME_DIR`.
     pub(crate) xdg_runtime_dir: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`.
     pub(crate) xdg_config_home: Option<PathBuf>,
+    /// `XDG_DATA_HOME`.
+    pub(crate) xdg_data_home: Option<PathBuf>,
+    /// The directories of `PATH`, and those where programs for root are.
+    pub(crate) programs: Vec<PathBuf>,
     /// `REGISTRY_AUTH_FILE`, podman's.
     pub(crate) registry_auth_file: Option<PathBuf>,
     /// `HTTP_PROXY`, else `ALL_PROXY`.
@@ -137,9 +146,9 @@ pub(crate) enum KeepBlobs {
 }
 
 impl Settings {
-    /// Whether this is the machine's one berth, with the root that nobody had to name.
+    /// Whether this is the machine's one berth, or the user's, with the root that nobody had to name.
     pub(crate) fn is_usual(&self) -> bool {
-        self.root == Path::new(DEFAULT_ROOT)
+        self.root == self.default_root
     }
 
     /// Reads everything; the command line beats the environment, which beats the file.
@@ -147,11 +156,13 @@ impl Settings {
     /// # Errors
     /// The configuration file that was asked for cannot be read or is wrong.
     pub(crate) fn read(persona: Persona, global: &Global) -> Result<Self> {
-        let environment = read_environment();
-        let (config, file) = read_file(persona, global)?;
-        let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>, default: &str| {
+        let user = User::of_process(variable_text("USER"));
+        let environment = read_environment(user.as_ref());
+        let (config, file) = read_file(persona, global, user.as_ref().map(|_| &environment))?;
+        let (default_root, default_runroot) = default_places(user.as_ref(), &environment);
+        let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>, default: &Path| {
             let chosen = flag.clone().or_else(|| variable_path(variable)).or_else(|| file.clone());
-            let chosen = chosen.unwrap_or_else(|| PathBuf::from(default));
+            let chosen = chosen.unwrap_or_else(|| default.to_owned());
             std::path::absolute(&chosen).at(&chosen)
         };
         let docker_config = match (persona, &global.config) {
@@ -161,8 +172,10 @@ impl Settings {
         refuse_remote_host(global)?;
         Ok(Self {
             persona,
-            root: path(&global.root, "BERTH_ROOT", &file.root, DEFAULT_ROOT)?,
-            runroot: path(&global.runroot, "BERTH_RUNROOT", &file.runroot, DEFAULT_RUNROOT)?,
+            user,
+            root: path(&global.root, "BERTH_ROOT", &file.root, &default_root)?,
+            runroot: path(&global.runroot, "BERTH_RUNROOT", &file.runroot, &default_runroot)?,
+            default_root,
             progress: global.progress.unwrap_or_default(),
             docker_config,
             default_platform: variable_text("DOCKER_DEFAULT_PLATFORM"),
@@ -171,6 +184,13 @@ impl Settings {
             environment,
         })
     }
+}
+
+/// Where images and containers, mounts and sockets are when nobody says where.
+fn default_places(user: Option<&User>, environment: &Environment) -> (PathBuf, PathBuf) {
+    let Some(user) = user else { return (DEFAULT_ROOT.into(), DEFAULT_RUNROOT.into()) };
+    let data = environment.xdg_data_home.clone().unwrap_or_else(|| environment.home.join(".local/share"));
+    (data.join("berth"), user.runroot(environment.xdg_runtime_dir.clone()))
 }
 
 /// There is no server to talk to: berth does the work itself. A socket of this machine in `DOCKER_HOST` is as
@@ -185,13 +205,22 @@ fn refuse_remote_host(global: &Global) -> Result<()> {
         .hint("leave it out; to work elsewhere, run berth there (ssh HOST berth …)"))
 }
 
-fn read_file(persona: Persona, global: &Global) -> Result<(PathBuf, ConfigFile)> {
+/// A user's own file comes before the machine's, which says nothing about where his things are; his is looked for where
+/// his `environment` is given.
+fn read_file(
+    persona: Persona,
+    global: &Global,
+    environment: Option<&Environment>,
+) -> Result<(PathBuf, ConfigFile)> {
+    let own = environment.map(|environment| environment.config_home().join("berth/config.toml"));
+    let own = own.filter(|path| path.exists());
     // `docker --config` names a directory of docker's own.
     let flag = global.config.clone().filter(|_| persona == Persona::Berth);
     let (path, must_exist) = match flag.or_else(|| variable_path("BERTH_CONFIG")) {
         Some(path) => (path, true),
-        None => (PathBuf::from(DEFAULT_CONFIG), false),
+        None => (own.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG)), false),
     };
+    let is_machines = environment.is_some() && !must_exist && own.is_none();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
@@ -199,17 +228,37 @@ fn read_file(persona: Persona, global: &Global) -> Result<(PathBuf, ConfigFile)>
         }
         Err(e) => return Err(e).at(&path),
     };
-    let file = toml::from_str(&text)
+    let file: ConfigFile = toml::from_str(&text)
         .map_err(|e| Error::invalid(format!("the configuration file `{}` is wrong: {e}", path.display())))?;
-    Ok((path, file))
+    match is_machines {
+        true => Ok((path, ConfigFile { root: None, runroot: None, ..file })),
+        false => Ok((path, file)),
+    }
 }
 
-fn read_environment() -> Environment {
+impl Environment {
+    /// Where a user's configuration files are.
+    pub(crate) fn config_home(&self) -> PathBuf {
+        self.xdg_config_home.clone().unwrap_or_else(|| self.home.join(".config"))
+    }
+}
+
+/// Where programs for root are, which an ordinary user's `PATH` may lack.
+const MORE_PROGRAMS: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
+
+fn read_environment(user: Option<&User>) -> Environment {
     // Programs agree on lower case first for proxies (curl ignores HTTP_PROXY for CGI's sake).
     let either = |lower: &str, upper: &str| variable_text(lower).or_else(|| variable_text(upper));
     let all = either("all_proxy", "ALL_PROXY");
     Environment {
-        home: variable_path("HOME").unwrap_or_else(|| PathBuf::from("/root")),
+        home: variable_path("HOME")
+            .or_else(|| user.and_then(|user| user.home.clone()))
+            .unwrap_or_else(|| PathBuf::from("/root")),
+        xdg_data_home: variable_path("XDG_DATA_HOME"),
+        programs: std::env::split_paths(&variable("PATH").unwrap_or_default())
+            .filter(|path| path.is_absolute())
+            .chain(MORE_PROGRAMS.map(PathBuf::from))
+            .collect(),
         xdg_runtime_dir: variable_path("XDG_RUNTIME_DIR"),
         xdg_config_home: variable_path("XDG_CONFIG_HOME"),
         registry_auth_file: variable_path("REGISTRY_AUTH_FILE"),

@@ -82,6 +82,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         etc: networking.etc,
         network_namespace: networking.namespace,
         masked: thermal_paths(),
+        last_group: berth_runtime::last_group()?,
         ..Surroundings::default()
     };
     let mut oci_spec = runtime_spec(process, spec, &around)?;

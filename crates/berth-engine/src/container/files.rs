@@ -308,8 +308,8 @@ fn is_hidden(lower: &Path, path: &Path) -> bool {
         let place = lower.join(parent);
         let Ok(metadata) = fs::symlink_metadata(&place) else { return false };
         let mut opaque = [0; 1];
-        let is_opaque = rustix::fs::getxattr(&place, c"trusted.overlay.opaque", &mut opaque[..]) == Ok(1)
-            && opaque == *b"y";
+        let is_opaque =
+            rustix::fs::getxattr(&place, berth_store::opaque(), &mut opaque[..]) == Ok(1) && opaque == *b"y";
         !metadata.is_dir() || is_opaque || (metadata.rdev() == 0 && metadata.mode() & 0o170_000 == 0o020_000)
     })
 }

@@ -104,6 +104,7 @@ impl Engine {
             volumes: places.directories.clone(),
             terminal_size: options.terminal_size,
             users: container.document.users,
+            last_group: berth_runtime::last_group()?,
             ..Surroundings::default()
         };
         let owners = self.mount_owners(container, places)?;
@@ -143,12 +144,13 @@ impl Engine {
     pub(crate) fn site(&self) -> Site {
         let location = &self.settings().location;
         let settings = self.settings();
-        Site::new(&location.root, &location.runroot, settings.usual, settings.publish_at)
+        let apart = settings.apart.clone();
+        Site::new(&location.root, &location.runroot, settings.usual, settings.publish_at, apart)
     }
 
     /// The parent of all of this root's cgroups, from the root of every hierarchy.
     pub(crate) fn cgroup_parent(&self) -> String {
-        format!("/{}", self.site().names().nft_table)
+        format!("{}/{}", self.settings().cgroup_base, self.site().names().nft_table)
     }
 
     /// What the monitor runs after the exit of a container that is to go with its process.

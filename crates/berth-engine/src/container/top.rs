@@ -1,6 +1,7 @@
 //! `top`: the processes of a container, as the host's `ps` tells of them.
 //!
-//! Invariant: only processes in the container's control group are shown.
+//! Invariant: only processes in the container's control group are shown; where it has none (without root), only those in
+//! its PID namespace, or started by its first process.
 
 use super::Container;
 use crate::engine::Engine;
@@ -35,7 +36,7 @@ impl Engine {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(Error::invalid(format!("ps: {}", said.lines().next().unwrap_or_default())));
         }
-        table(&String::from_utf8_lossy(&output.stdout), &processes(pid)?)
+        table(&String::from_utf8_lossy(&output.stdout), &processes(pid, &container.id)?)
     }
 }
 
@@ -70,26 +71,46 @@ fn columns(line: &str, count: usize) -> Vec<String> {
     columns
 }
 
-/// Every process in the control group of `init`, or below it.
-fn processes(init: i32) -> Result<HashSet<i32>> {
+/// Every process of the container `id`, whose first is `init`.
+fn processes(init: i32, id: &str) -> Result<HashSet<i32>> {
     let path = format!("/proc/{init}/cgroup");
     let text = fs::read_to_string(&path).at(&path)?;
-    // Of several hierarchies the one where it lies deepest is its own for certain.
-    let group =
-        text.lines().filter(|line| !line.ends_with(":/")).max_by_key(|line| line.matches('/').count());
-    let group = group.ok_or_else(|| Error::internal("the container is in no control group"))?.to_owned();
-    let below = format!("{group}/");
+    let is_own = |line: &&str| line.rsplit('/').next().is_some_and(|last| last.contains(id));
+    if let Some(group) = text.lines().find(is_own) {
+        let below = format!("{group}/");
+        return running(|pid| {
+            // It may have ended by now.
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            groups.lines().any(|line| line == group || line.starts_with(&below))
+        });
+    }
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let theirs = namespace(init);
+    let own = fs::read_link("/proc/self/ns/pid").ok();
+    match theirs.is_some() && theirs != own {
+        true => running(|pid| namespace(pid) == theirs),
+        false => running(|pid| descends(pid, init)),
+    }
+}
+
+/// The processes that are what is wanted.
+fn running(is_wanted: impl Fn(i32) -> bool) -> Result<HashSet<i32>> {
     let mut found = HashSet::new();
     for entry in fs::read_dir("/proc").at("/proc")? {
         let name = entry.at("/proc")?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // It may have ended by now.
-        let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { continue };
-        if groups.lines().any(|line| line == group || line.starts_with(&below)) {
-            found.insert(pid);
-        }
+        found.extend(name.to_str().and_then(|name| name.parse().ok()).filter(|pid| is_wanted(*pid)));
     }
     Ok(found)
+}
+
+/// Whether `pid` is `ancestor`, or was started by it, or by something that was.
+fn descends(mut pid: i32, ancestor: i32) -> bool {
+    while pid > 1 && pid != ancestor {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        pid = parent.unwrap_or(0);
+    }
+    pid == ancestor
 }
 
 #[cfg(test)]
@@ -110,6 +131,7 @@ mod tests {
             "Couldn't find PID field in ps output"
         );
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(processes(own).map_or(true, |found| found.contains(&own)));
+        assert!(processes(own, "no group is called so").unwrap().contains(&own));
+        assert!(descends(own, own) && !descends(1, own));
     }
 }

@@ -48,6 +48,12 @@ impl Engine {
     /// which it is written down.
     pub(super) fn choose_users(&self, mode: UsersMode) -> Result<Option<UserRange>> {
         let UsersMode::Auto(size) = mode else { return Ok(None) };
+        if self.settings().apart.is_some() {
+            return Err(Error::unsupported(
+                "without root, all containers have the users that you have been given",
+            )
+            .hint("leave out `--userns auto`: none of them is the machine's root, nor yours but theirs"));
+        }
         let mut taken = Vec::new();
         for record in self.store()?.containers()? {
             // One that cannot be read has none that anybody could know of.

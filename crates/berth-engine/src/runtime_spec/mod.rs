@@ -45,6 +45,8 @@ pub struct Surroundings {
     pub masked: Vec<String>,
     /// The host's users that the container's are, where they are not the same.
     pub users: Option<UserRange>,
+    /// The last of the groups that this machine, or this user, can give it.
+    pub last_group: u32,
     /// Who its program is, where a mount asks for it.
     pub program: Ids,
     /// Who owns the sources of mounts that are to be shown as the program's, by target.
@@ -262,8 +264,8 @@ fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Li
 
 /// In a network of its own a container may listen on any port and use ping without being root.
 fn sysctls(spec: &ContainerSpec, around: &Surroundings) -> HashMap<String, String> {
-    let last_group = around.users.map_or(i32::MAX.cast_unsigned(), |range| range.size - 1);
-    let groups = format!("0 {last_group}");
+    let last = around.users.map_or(around.last_group, |range| range.size - 1);
+    let groups = format!("0 {}", last.min(i32::MAX.cast_unsigned()));
     let own = match spec.network.is_own() {
         false => &[][..],
         true => {

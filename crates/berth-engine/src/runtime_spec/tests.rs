@@ -8,6 +8,7 @@ use std::path::Path;
 
 fn around() -> Surroundings {
     Surroundings {
+        last_group: u32::MAX,
         hostname: "abc".to_owned(),
         volumes: [("data".to_owned(), "/volumes/data".into())].into(),
         etc: vec![EtcFile { source: "/c/hosts".into(), target: "/etc/hosts".into() }],

@@ -1,7 +1,7 @@
 //! Which cgroup hierarchies this machine has, and where: by asking each directory what it is, not by mountinfo.
 
 use berth_oci::{AtPath, Error, Result};
-use rustix::fs::statfs;
+use rustix::fs::{Access, statfs};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,18 @@ impl Layout {
     /// What is mounted under `/sys/fs/cgroup`.
     pub(crate) fn detect() -> Result<Self> {
         Self::under(Path::new("/sys/fs/cgroup"))
+    }
+
+    /// Those in which a cgroup `parent` is there or may be made: all of them for the machine's root, for somebody else
+    /// what has been given to him, which may be nothing.
+    pub(crate) fn for_parent(parent: &str) -> Result<Self> {
+        if berth_sys::users::is_initial()? {
+            return Self::detect();
+        }
+        // Without any, a container runs where its monitor does.
+        let mut layout = Self::detect().unwrap_or(Self { hierarchies: Vec::new() });
+        layout.hierarchies = layout.hierarchies.into_iter().filter_map(|h| h.given(parent)).collect();
+        Ok(layout)
     }
 
     fn under(root: &Path) -> Result<Self> {
@@ -73,6 +85,32 @@ impl Hierarchy {
         self.controllers.iter().any(|c| c == controller)
     }
 
+    /// The same with the controllers that are passed on to where `parent` is; none where we may make nothing there.
+    fn given(self, parent: &str) -> Option<Self> {
+        let path = self.mount.join(parent.trim_matches('/'));
+        let nearest =
+            path.ancestors().take_while(|dir| dir.starts_with(&self.mount)).find(|dir| dir.is_dir())?;
+        rustix::fs::access(nearest, Access::WRITE_OK).ok()?;
+        match self.version {
+            Version::V1 => Some(self),
+            // Whoever moves a process needs a right on what lies above both places.
+            Version::V2
+                if rustix::fs::access(self.above(nearest).join("cgroup.procs"), Access::WRITE_OK)
+                    .is_err() =>
+            {
+                None
+            }
+            Version::V2 => Some(Self { controllers: hierarchy(nearest, "").ok()??.controllers, ..self }),
+        }
+    }
+
+    /// The lowest cgroup that has both this process and `place` below it.
+    fn above(&self, place: &Path) -> PathBuf {
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        common(&self.mount.join(own), place)
+    }
+
     /// The name it has under `/sys/fs/cgroup`; empty for v2 alone.
     pub(crate) fn name(&self) -> String {
         match self.mount.strip_prefix("/sys/fs/cgroup") {
@@ -80,6 +118,11 @@ impl Hierarchy {
             Err(_) => self.controllers.join(","),
         }
     }
+}
+
+/// As far as two paths are the same.
+fn common(one: &Path, other: &Path) -> PathBuf {
+    one.components().zip(other.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }
 
 fn hierarchy(mount: &Path, name: &str) -> Result<Option<Hierarchy>> {
@@ -105,6 +148,17 @@ mod tests {
         let layout = Layout::detect().unwrap();
         let v2 = layout.v2().is_some_and(|h| h.has("pids"));
         assert!(v2 || layout.v1("pids").is_some(), "{layout:?}");
+    }
+
+    #[test]
+    fn two_places_have_something_above_them() {
+        for (one, other, expected) in [
+            ("/c/u/s1", "/c/u/s2/x", "/c/u"),
+            ("/c/u/s1", "/c/u/s1/x", "/c/u/s1"),
+            ("/c/user", "/c/us", "/c"),
+        ] {
+            assert_eq!(common(Path::new(one), Path::new(other)), Path::new(expected));
+        }
     }
 
     #[test]

@@ -140,7 +140,10 @@ fn unkept(layout: &Layout, resources: &LinuxResources) -> Result<Vec<String>> {
     let missing = demands(resources).into_iter().filter(|(name, wanted, _)| *wanted && !is_here(name));
     missing
         .map(|(name, _, field)| {
-            let lacks = format!("this machine has no cgroup controller `{name}`: `linux.resources.{field}`");
+            let lacks = match layout.hierarchies.is_empty() {
+                true => format!("no cgroup has been given to this user: `linux.resources.{field}`"),
+                false => format!("this machine has no cgroup controller `{name}`: `linux.resources.{field}`"),
+            };
             match USUAL.contains(&name) {
                 true => Ok(format!("{lacks} is not applied")),
                 false => Err(Error::unsupported(format!("{lacks} cannot be applied"))),

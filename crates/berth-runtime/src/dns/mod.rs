@@ -91,7 +91,7 @@ impl Server {
             namespace,
             datagrams,
             connections,
-            zone: Zone::new(home),
+            zone: Zone::new(home)?,
             upstreams,
             conversations: BTreeMap::new(),
             questions: BTreeMap::new(),

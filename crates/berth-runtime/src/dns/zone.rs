@@ -3,7 +3,8 @@
 //! Invariant: nobody learns of a container on a network that he is not on himself.
 
 use super::message::{Answer, Kind, Query, reverse};
-use crate::net::{Home, Joined, Record, ledger_path, peek};
+use crate::net::{Home, Joined, Presence, Record, ledger_path, peek};
+use berth_oci::Result;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ type Stamp = (u64, i64, i64, u64);
 #[derive(Debug)]
 pub(super) struct Zone {
     directory: PathBuf,
+    presence: Presence,
     seen: Option<Stamp>,
     records: Vec<Record>,
     networks: Vec<Network>,
@@ -29,8 +31,9 @@ struct Network {
 }
 
 impl Zone {
-    pub(super) fn new(home: &Home) -> Self {
-        Self { directory: home.run_dir.clone(), seen: None, records: Vec::new(), networks: Vec::new() }
+    pub(super) fn new(home: &Home) -> Result<Self> {
+        let (directory, presence) = (home.run_dir.clone(), Presence::of(home)?);
+        Ok(Self { directory, presence, seen: None, records: Vec::new(), networks: Vec::new() })
     }
 
     pub(super) fn set_networks(&mut self, networks: &[Joined]) {
@@ -61,7 +64,7 @@ impl Zone {
         let found = self.named(&query.name)?;
         let mut addresses: Vec<IpAddr> = found
             .iter()
-            .filter(|record| record.is_alive())
+            .filter(|record| record.is_alive(&self.presence))
             .filter_map(|record| match query.kind {
                 Kind::Ipv4 => record.ipv4,
                 Kind::Ipv6 => record.ipv6,
@@ -103,7 +106,7 @@ impl Zone {
         self.networks.iter().filter(|network| network.names).find_map(|network| {
             let here =
                 |record: &&Record| record.network == network.name && record.addresses().any(|own| own == ip);
-            let record = self.records.iter().find(here).filter(|record| record.is_alive())?;
+            let record = self.records.iter().find(here).filter(|record| record.is_alive(&self.presence))?;
             Some(format!("{}.{}", record.name, network.name))
         })
     }

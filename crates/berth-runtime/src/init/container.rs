@@ -176,7 +176,7 @@ fn file_system(
     let has_own_dev = mount::has_own_dev(plan.mounts);
     if has_own_dev {
         let extra = linux.devices().as_deref().unwrap_or_default();
-        mount::devices(root.as_fd(), extra, has_new(linux, LinuxNamespaceType::User))?;
+        mount::devices(root.as_fd(), extra)?;
     }
     let terminal = match stdio {
         Stdio::Terminal { .. } => Some(mount::console(root.as_fd())?),

@@ -91,12 +91,21 @@ fn empty(capabilities: LinuxCapabilities) -> LinuxCapabilities {
 fn become_user(identity: &Identity, keep_groups: bool) -> Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if !keep_groups {
+    if !keep_groups && may_set_groups()? {
         step(set_thread_groups(&groups), "set supplementary groups")?;
     }
     step(set_thread_gid(gid), "set the group")?;
     step(set_thread_res_gid(gid, gid, gid), "set the group")?;
     step(set_thread_res_uid(uid, uid, uid), "set the user")
+}
+
+/// Somebody who has mapped himself alone keeps the groups that he has, which nobody can name in there. A `/proc` of the
+/// container's that does not tell is no reason to let the groups be.
+fn may_set_groups() -> Result<bool> {
+    match berth_sys::users::may_set_groups() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        answer => answer.context(|| "cannot read `/proc/self/setgroups`"),
+    }
 }
 
 fn step(result: rustix::io::Result<()>, what: &str) -> Result<()> {

@@ -117,6 +117,7 @@ impl Monitor {
         let attached = net::setup(plan, place)?;
         self.warnings.extend(attached.notes);
         self.held_ports.insert(plan.network.name.clone(), attached.held);
+        self.relays.reach_from(plan.network.home.namespace()?);
         self.relays.serve(&plan.network.name, attached.served)?;
         self.add_to_hosts(&attached.joined)?;
         self.tell_network("connect", &attached.joined);

@@ -20,7 +20,7 @@ impl Monitor {
         let spec = self.bundle.spec.clone();
         let process = spec.process().as_ref().ok_or_else(|| Error::invalid("no process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
-        let layout = Layout::detect()?;
+        let layout = Layout::for_parent(&self.bundle.cgroup_parent)?;
         let none = LinuxResources::default();
         let resources = linux.resources().as_ref().unwrap_or(&none);
         let plan = CgroupPlan::new(&layout, &self.bundle.cgroup_parent, &self.bundle.id, resources)?;

@@ -13,8 +13,12 @@ impl Monitor {
     /// See [`crate::connection::Connection::update`]. Between two runs there is nothing to apply it to.
     pub(super) fn update(&mut self, resources: LinuxResources, restart: Restart) -> Result<()> {
         if self.due.restart.is_none() {
-            let plan =
-                CgroupPlan::new(&Layout::detect()?, &self.bundle.cgroup_parent, &self.bundle.id, &resources)?;
+            let plan = CgroupPlan::new(
+                &Layout::for_parent(&self.bundle.cgroup_parent)?,
+                &self.bundle.cgroup_parent,
+                &self.bundle.id,
+                &resources,
+            )?;
             // Written down before it is made, as at the start.
             let recovery = Recovery { cgroup: self.cgroup.with(&plan), ..self.recovery() };
             recovery.write(&self.bundle.run_dir)?;

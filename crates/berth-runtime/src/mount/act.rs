@@ -4,7 +4,7 @@ use super::copy_up::copy_up;
 use super::in_root::{self, Missing};
 use super::plan::{Kind, MountPlan};
 use crate::cgroup::{Hierarchy, Version};
-use berth_oci::{Context, Error, Result};
+use berth_oci::{Context, Error, Kind as ErrorKind, Result};
 use berth_sys::mount::{Attributes, set_attributes};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
 use rustix::mount::{
@@ -119,7 +119,10 @@ fn new(
     let target = in_root::locate_or_make(root, &plan.target, Missing::Directory)?;
     let mount = match name {
         "tmpfs" => tmpfs(there.as_ref(), plan, source, options)?,
-        name => make(name, source, options)?,
+        name => match make(name, source, &possible(name, options)?) {
+            Err(error) if error.kind() == ErrorKind::Denied => of_the_host(name, plan, error)?,
+            made => made?,
+        },
     };
     finish(&mount, plan)?;
     if ["proc", "sysfs"].contains(&name) {
@@ -129,6 +132,36 @@ fn new(
         })?;
     }
     attach(&mount, &target)
+}
+
+/// A group without a number in this user namespace cannot have the terminals: who opens one has it.
+fn possible(name: &str, options: &[(String, Option<String>)]) -> Result<Vec<(String, Option<String>)>> {
+    let last = berth_sys::users::last_group()?;
+    let is_unknown = |key: &str, value: &Option<String>| {
+        key == "gid" && value.as_ref().and_then(|v| v.parse().ok()) > Some(last)
+    };
+    let all = options.iter().filter(|(key, value)| name != "devpts" || !is_unknown(key, value));
+    Ok(all.cloned().collect())
+}
+
+/// The kernel's file systems show a namespace, and only who owns that may mount them. What is the host's is shown to a
+/// user as the host has it.
+fn of_the_host(name: &str, plan: &MountPlan, refused: Error) -> Result<OwnedFd> {
+    let there = match name {
+        "sysfs" => "/sys",
+        "proc" => "/proc",
+        "mqueue" => "/dev/mqueue",
+        _ => return Err(refused),
+    };
+    if berth_sys::users::is_initial()? {
+        return Err(refused);
+    }
+    let tree = clone_tree(Path::new(there), true).context(|| format!("cannot show `{there}`"))?;
+    if plan.attributes.set & libc::MOUNT_ATTR_RDONLY != 0 {
+        let all = Attributes { set: libc::MOUNT_ATTR_RDONLY, recursive: true, ..Attributes::default() };
+        set_attributes(&tree, all).context(|| format!("cannot make `{there}` read-only"))?;
+    }
+    Ok(tree)
 }
 
 /// With the mode of the directory that was there before, unless it has one of its own, and its contents, if they are

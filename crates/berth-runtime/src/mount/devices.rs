@@ -27,8 +27,9 @@ const LINKS: [(&str, &str); 6] = [
 ];
 
 /// Makes all of them under `root`. What is there already stays. In a user namespace nobody may make devices: those of
-/// the host are shown instead (`by_binding`).
-pub(crate) fn devices(root: BorrowedFd<'_>, extra: &[LinuxDevice], by_binding: bool) -> Result<()> {
+/// the host are shown instead.
+pub(crate) fn devices(root: BorrowedFd<'_>, extra: &[LinuxDevice]) -> Result<()> {
+    let by_binding = !berth_sys::users::is_initial()?;
     let dev = in_root::make_directories(root, Path::new("/dev"))?;
     for (name, major, minor) in NODES {
         let node = Node { kind: FileType::CharacterDevice, major, minor, mode: 0o666, owner: None };

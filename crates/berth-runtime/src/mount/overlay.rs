@@ -7,7 +7,8 @@ use berth_oci::{AtPath, Context, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -77,6 +78,10 @@ fn in_one_word(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result
 fn instance() -> Result<OwnedFd> {
     let instance = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(io::Error::from)?;
     fsconfig_set_string(&instance, "source", "overlay").map_err(io::Error::from)?;
+    if !berth_sys::users::is_initial()? {
+        // Its signs in attributes that a user may write; the other kind is the machine's root's.
+        fsconfig_set_flag(&instance, "userxattr").map_err(io::Error::from)?;
+    }
     Ok(instance)
 }
 

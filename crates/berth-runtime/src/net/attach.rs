@@ -16,15 +16,16 @@ use std::os::unix::fs::MetadataExt;
 use berth_oci::{AtPath, Context, Error, Kind, Result};
 use berth_sys::netns;
 
+use super::apart::Presence;
 use super::ledger::{Ledger, Lives, Record};
 use super::link::{Links, Pair, Shared};
 use super::mac::Mac;
-use super::network::{Address, Driver, Home, Joined, Network, NetworkPlan, Pool};
+use super::network::{Address, Driver, Home, Joined, Network, NetworkPlan, Pool, Published};
 use super::nft::{Element, Redirection, Ruleset, Tables, Transaction};
 use super::reserve::Served;
 use super::site::random_id;
 use super::subnet::Subnet;
-use super::{conntrack, foreign, reserve, sysctl};
+use super::{conntrack, foreign, reserve, sysctl, uplink};
 
 pub use stray::strays;
 
@@ -78,7 +79,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
     let mac = endpoint.mac.or(ipv4.or(ipv6).map(Mac::for_ip));
     let mac = mac.ok_or_else(|| Error::invalid(format!("network {} has no addresses", network.name)))?;
     let ports = if network.driver == Driver::Bridge { &endpoint.ports[..] } else { &[] };
-    let held = reserve::reserve(ports, site.ledger.records(), network.publish_at)?;
+    let held = reserve::reserve(ports, site.ledger.records(), network)?;
     let record = Record {
         container: endpoint.container.clone(),
         name: endpoint.name.clone(),
@@ -117,8 +118,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
         internal: network.internal,
         links: endpoint.links.clone(),
     };
-    let (held, served): (Vec<_>, Vec<_>) = held.into_iter().map(|held| held.split(ipv4, ipv6)).unzip();
-    let (held, served) = (held.into_iter().flatten().collect(), served.into_iter().flatten().collect());
+    let (held, served) = reserve::split(held, network, ipv4, ipv6);
     Ok(Attached { joined, held, served, notes })
 }
 
@@ -126,7 +126,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
 pub fn publish(plan: &NetworkPlan, joined: &mut Joined) -> Result<(Vec<OwnedFd>, Vec<Served>)> {
     let NetworkPlan { network, endpoint } = plan;
     let mut site = Locked::open(&network.home)?;
-    let held = reserve::reserve(&endpoint.ports, site.ledger.records(), network.publish_at)?;
+    let held = reserve::reserve(&endpoint.ports, site.ledger.records(), network)?;
     let published: Vec<_> = held.iter().map(|held| held.published).collect();
     site.ledger.amend(&endpoint.container, |record| {
         if record.network == network.name {
@@ -137,11 +137,10 @@ pub fn publish(plan: &NetworkPlan, joined: &mut Joined) -> Result<(Vec<OwnedFd>,
     let own = |record: &&Record| record.endpoint == joined.endpoint_id;
     let added = site.ledger.records().iter().find(own).map(Record::elements).unwrap_or_default();
     site.change(&[], &added)?;
-    conntrack::forget(&published)?;
+    site.forget_conversations(&published)?;
     joined.ports = published;
     let (ipv4, ipv6) = (joined.ipv4.map(|address| address.ip), joined.ipv6.map(|address| address.ip));
-    let (held, served): (Vec<_>, Vec<_>) = held.into_iter().map(|held| held.split(ipv4, ipv6)).unzip();
-    Ok((held.into_iter().flatten().collect(), served.into_iter().flatten().collect()))
+    Ok(reserve::split(held, network, ipv4, ipv6))
 }
 
 /// Takes a container's addresses and ports back, on all of the root's networks. Its interfaces go by themselves when
@@ -186,7 +185,7 @@ pub fn restore(home: &Home) -> Result<()> {
     for network in site.ledger.networks() {
         foreign::admit(&mut site.tables, &network.bridge, network.ipv6.is_some())?;
     }
-    conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
+    site.forget_conversations(removed.iter().flat_map(|record| &record.published))?;
     site.ledger.save()
 }
 
@@ -224,7 +223,11 @@ pub struct Member {
 /// Who is on the root's networks now.
 pub fn members(home: &Home) -> Result<Vec<Member>> {
     let records = super::ledger::peek(&home.run_dir)?;
-    let alive = records.into_iter().filter(Record::is_alive);
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let presence = Presence::of(home)?;
+    let alive = records.into_iter().filter(|record| record.is_alive(&presence));
     let members = alive.map(|record| Member {
         container: record.container,
         name: record.name,
@@ -238,13 +241,18 @@ pub fn members(home: &Home) -> Result<Vec<Member>> {
 }
 
 /// Is there a bridge of this name, finished?
-pub(super) fn is_up(bridge: &str) -> Result<bool> {
-    let mut links = Links::open().context(|| "cannot ask the kernel for its interfaces")?;
-    Ok(links.find(bridge)?.is_some_and(|link| link.up))
+pub(super) fn is_up(home: &Home, bridge: &str) -> Result<bool> {
+    Ok(links(home)?.find(bridge)?.is_some_and(|link| link.up))
+}
+
+fn links(home: &Home) -> Result<Links> {
+    home.within(|| Links::open().context(|| "cannot ask the kernel for its interfaces"))
 }
 
 /// One root's networks, with nobody else changing them.
 pub(super) struct Locked {
+    home: Home,
+    presence: Presence,
     ledger: Ledger,
     links: Links,
     tables: Tables,
@@ -254,8 +262,9 @@ pub(super) struct Locked {
 impl Locked {
     pub(super) fn open(home: &Home) -> Result<Self> {
         let ledger = Ledger::open(&home.run_dir)?;
-        let links = Links::open().context(|| "cannot ask the kernel for its interfaces")?;
-        Ok(Self { ledger, links, tables: Tables::open()?, table: home.nft_table.clone() })
+        let (links, tables) = (links(home)?, home.within(Tables::open)?);
+        let (home, presence) = (home.clone(), Presence::of(home)?);
+        Ok(Self { presence, ledger, links, tables, table: home.nft_table.clone(), home })
     }
 
     /// The subnet that a finished bridge has already, and all that other interfaces claim.
@@ -312,7 +321,7 @@ impl Locked {
             foreign::dismiss(&mut self.tables, &network.bridge)?;
             self.links.remove(&network.bridge)?;
         }
-        conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
+        self.forget_conversations(removed.iter().flat_map(|record| &record.published))?;
         match self.ledger.is_empty() {
             true => self.ledger.remove_file(),
             false => self.ledger.save(),
@@ -321,7 +330,8 @@ impl Locked {
 
     /// Takes out everyone who is gone, and those that `also` is true for.
     fn retire_dead(&mut self, also: impl Fn(&Record) -> bool) -> Vec<Record> {
-        self.ledger.retire(|record| also(record) || !record.is_alive())
+        let presence = &self.presence;
+        self.ledger.retire(|record| also(record) || !record.is_alive(presence))
     }
 
     /// Brings a record into the kernel; the bridge and the table with it where they are not there.
@@ -337,8 +347,11 @@ impl Locked {
             Lives::Interface(interface) => {
                 let bridge = self.bridge(network, &mut notes)?;
                 self.change(&[], &record.elements())?;
-                conntrack::forget(&record.published)?;
+                self.forget_conversations(&record.published)?;
                 notes.extend(foreign::admit(&mut self.tables, &network.bridge, network.ipv6.is_some())?);
+                if !network.internal {
+                    notes.extend(uplink::ensure(&self.home, &self.presence)?);
+                }
                 self.links.connect(&Pair {
                     name: interface,
                     inside: name,
@@ -407,26 +420,25 @@ impl Locked {
             Some(_) => self.links.remove(&network.bridge)?,
             None => {}
         }
-        if sysctl::forward()? {
+        let is_apart = self.home.apart.is_some();
+        if self.home.within(sysctl::forward)? && !is_apart {
             notes.push(
                 "this host now forwards IPv4 packets between its interfaces (net.ipv4.ip_forward)".into(),
             );
         }
-        if network.ipv6.is_some() && !network.internal && sysctl::forward_ipv6()? {
+        let leads_ipv6 = network.ipv6.is_some() && !network.internal;
+        if leads_ipv6 && self.home.within(sysctl::forward_ipv6)? && !is_apart {
             notes.push(
                 "this host now forwards IPv6 packets between its interfaces (net.ipv6.conf.all.forwarding)"
                     .into(),
             );
         }
         let index = self.links.create_bridge(network)?;
-        sysctl::ipv6(&network.bridge, network.ipv6.is_some())?;
-        if network.ipv6.is_some() {
-            sysctl::ignore_routers(&network.bridge)?;
-        }
+        self.home.within(|| sysctl::for_bridge(&network.bridge, network.ipv6.is_some()))?;
         for pool in network.pools() {
             self.links.address(index, &network.bridge, pool)?;
         }
-        sysctl::route_loopback(&network.bridge)?;
+        self.home.within(|| sysctl::route_loopback(&network.bridge))?;
         self.links.up(index, &network.bridge)?;
         Ok(index)
     }
@@ -436,8 +448,17 @@ impl Locked {
             return Ok(());
         }
         self.change(&elements(removed), &[])?;
-        conntrack::forget(removed.iter().flat_map(|record| &record.published))?;
+        self.forget_conversations(removed.iter().flat_map(|record| &record.published))?;
         self.ledger.save()
+    }
+
+    fn forget_conversations<'a>(&self, ports: impl IntoIterator<Item = &'a Published>) -> Result<()> {
+        let ports: Vec<Published> =
+            ports.into_iter().filter(|port| conntrack::remembers(port)).copied().collect();
+        match ports.is_empty() {
+            true => Ok(()),
+            false => self.home.within(|| conntrack::forget(&ports)),
+        }
     }
 
     /// Changes elements; makes the table anew where it is not what the ledger thinks it is.

@@ -23,9 +23,13 @@ const TUPLE_PROTOCOL: u16 = 2;
 const NUMBER: u16 = 1;
 const DESTINATION_PORT: u16 = 3;
 
-/// Forgets the conversations with these ports of the host, if there are UDP ports among them.
-pub(super) fn forget<'a>(ports: impl IntoIterator<Item = &'a Published>) -> Result<()> {
-    let udp: Vec<&Published> = ports.into_iter().filter(|port| port.protocol == Protocol::Udp).collect();
+/// Whether a conversation with this port would go on by itself.
+pub(super) fn remembers(port: &Published) -> bool {
+    port.protocol == Protocol::Udp
+}
+
+/// Forgets the conversations with these UDP ports of the host.
+pub(super) fn forget(udp: &[Published]) -> Result<()> {
     for (family, is_ipv4) in [(IPV4, true), (IPV6, false)] {
         let of_family = udp.iter().filter(|port| port.host_ip.is_ipv4() == is_ipv4);
         let ports: Vec<u16> = of_family.map(|port| port.host_port).collect();

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use berth_oci::{AtPath, Error, Result};
 use rustix::fs::{FlockOperation, flock};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use serde::{Deserialize, Serialize};
 
+use super::apart::Presence;
 use super::mac::Mac;
 use super::network::{Driver, Network, Pool, Published};
 use super::nft::Element;
@@ -67,20 +67,15 @@ impl Record {
         })
     }
 
-    /// Is it still there? True where nobody can tell.
-    pub(crate) fn is_alive(&self) -> bool {
+    /// Is it still there?
+    pub(crate) fn is_alive(&self, presence: &Presence) -> bool {
         match &self.lives {
-            Lives::Interface(name) => interface_exists(name),
+            Lives::Interface(name) => presence.has(name),
             Lives::Process { pid, namespace } => {
                 fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|found| found.ino() == *namespace)
             }
         }
     }
-}
-
-fn interface_exists(name: &str) -> bool {
-    let asking = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    asking.map_or(true, |asking| netdevice::name_to_index(&asking, name).is_ok())
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 //! Invariant: what one berth does is named after its root, and nothing of another berth, of docker or of the
 //! host's administrator is changed (but for two commented rules in docker's `DOCKER-USER` chain, see `foreign.rs`).
 
+mod apart;
 mod attach;
 mod conntrack;
 mod foreign;
@@ -26,7 +27,9 @@ mod subnet;
 mod sysctl;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
+pub(crate) use apart::Presence;
 pub(crate) use attach::redirect_names;
 pub use attach::{
     Attached, Member, Place, lead_out, members, publish, rename, restore, setup, strays, teardown, unplug,
@@ -35,7 +38,7 @@ pub(crate) use ledger::{Record, path as ledger_path, peek};
 pub use mac::Mac;
 pub use names::Names;
 pub use network::{
-    Address, Driver, Endpoint, Home, Joined, Network, NetworkPlan, Pool, Published, leader, way_out,
+    Address, Apart, Driver, Endpoint, Home, Joined, Network, NetworkPlan, Pool, Published, leader, way_out,
 };
 pub use port::{PortMapping, PortRange, Protocol};
 pub use reserve::Served;

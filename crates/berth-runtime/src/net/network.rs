@@ -68,6 +68,19 @@ pub struct Home {
     pub nft_table: String,
     /// Where addresses and ports in use are written down; gone after a boot.
     pub run_dir: PathBuf,
+    /// Where its bridges are, if not on the host's own network.
+    #[serde(default)]
+    pub apart: Option<Apart>,
+}
+
+/// A network of an ordinary user's own, between the containers' and the host's: in there he may do what on the host only
+/// root may. What leaves it goes through a helper in user space; what enters is served by monitors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apart {
+    /// Its namespace, as a file.
+    pub namespace: PathBuf,
+    /// The directories that the helper's program is looked for in.
+    pub programs: Vec<PathBuf>,
 }
 
 /// One network.

@@ -10,11 +10,11 @@ use std::os::fd::OwnedFd;
 
 use berth_oci::{Error, Result};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_recv_buffer_size};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with};
 
 use super::ledger::Record;
-use super::network::Published;
+use super::network::{Network, Published};
 use super::owner;
 use super::port::{PortMapping, PortRange, Protocol};
 
@@ -37,21 +37,42 @@ pub struct Served {
     pub is_stream: bool,
 }
 
+/// What is held only, and what is served, of the ports of a container with these addresses.
+pub(super) fn split(
+    held: Vec<Held>,
+    network: &Network,
+    ipv4: Option<IpAddr>,
+    ipv6: Option<IpAddr>,
+) -> (Vec<OwnedFd>, Vec<Served>) {
+    let is_apart = network.home.apart.is_some();
+    let (held, served): (Vec<_>, Vec<_>) =
+        held.into_iter().map(|held| held.split(is_apart, ipv4, ipv6)).unzip();
+    (held.into_iter().flatten().collect(), served.into_iter().flatten().collect())
+}
+
 impl Held {
     /// The kernel leads IPv4 wherever it goes. IPv6 it leads only to a container with such an address, and never from
-    /// the loopback: those are served. What remains is held only.
-    pub(super) fn split(
+    /// the loopback: those are served. So is everything where containers are on a network apart from the host's. What
+    /// remains is held only.
+    fn split(
         self,
+        is_apart: bool,
         ipv4: Option<IpAddr>,
         ipv6: Option<IpAddr>,
     ) -> (Option<OwnedFd>, Option<Served>) {
         let Published { host_ip, container_port, protocol, .. } = self.published;
         let to = ipv6.or(ipv4).map(|ip| SocketAddr::new(ip, container_port));
         match (self.socket, to) {
-            (Some(socket), Some(to)) if host_ip.is_ipv6() && protocol != Protocol::Sctp => {
+            (Some(socket), Some(to)) if (is_apart || host_ip.is_ipv6()) && protocol != Protocol::Sctp => {
                 (None, Some(Served { socket, to, is_stream: protocol == Protocol::Tcp }))
             }
-            (socket, _) => (socket, None),
+            (socket, _) => {
+                if let (Some(socket), true) = (&socket, protocol == Protocol::Udp) {
+                    // Nobody reads it. Broadcasts are not rewritten and would fill it; it becomes as small as it may be.
+                    let _ = set_socket_recv_buffer_size(socket, 0);
+                }
+                (socket, None)
+            }
         }
     }
 }
@@ -60,16 +81,18 @@ impl Held {
 /// killed has no socket any more), or whose twin of the other family somebody has.
 const OFFERS: usize = 64;
 
-/// Takes a port of the host for each mapping. `records` are the other containers of this root; `usual` is where a
-/// mapping that names no address is published, if not everywhere.
-pub(super) fn reserve(
-    mappings: &[PortMapping],
-    records: &[Record],
-    usual: Option<IpAddr>,
-) -> Result<Vec<Held>> {
+/// Takes a port of the host for each mapping of a container on `network`. `records` are the other containers of this
+/// root.
+pub(super) fn reserve(mappings: &[PortMapping], records: &[Record], network: &Network) -> Result<Vec<Held>> {
+    let is_apart = network.home.apart.is_some();
+    let hold: Hold<'_> = &|wanted| hold(wanted, is_apart);
     let mut held: Vec<Held> = Vec::new();
     for mapping in mappings {
-        let places = places(mapping.host_ip.or(usual), mapping.protocol);
+        if is_apart && mapping.protocol == Protocol::Sctp {
+            return Err(Error::unsupported("without root, ports of SCTP cannot be published")
+                .hint("leave the port out, or run berth as root"));
+        }
+        let places = places(mapping.host_ip.or(network.publish_at), mapping.protocol);
         let wish = |host_ip, host_port| Published {
             host_ip,
             host_port,
@@ -78,12 +101,12 @@ pub(super) fn reserve(
         };
         let taken = |wanted: &Published| allocated(wanted, records, &held);
         let all = match mapping.host_ports {
-            None => any(&places, &wish, &taken)?,
+            None => any(&places, &wish, &taken, hold)?,
             Some(range) if range.first == range.last => {
-                let each = places.iter().map(|ip| exact(wish(*ip, range.first), &taken));
+                let each = places.iter().map(|ip| exact(wish(*ip, range.first), &taken, hold));
                 each.collect::<Result<_>>()?
             }
-            Some(range) => first_free(range, &places, &wish, &taken)?,
+            Some(range) => first_free(range, &places, &wish, &taken, hold)?,
         };
         held.extend(all);
     }
@@ -105,8 +128,9 @@ fn places(ip: Option<IpAddr>, protocol: Protocol) -> Vec<IpAddr> {
 
 type Wish<'a> = &'a dyn Fn(IpAddr, u16) -> Published;
 type Taken<'a> = &'a dyn Fn(&Published) -> Option<String>;
+type Hold<'a> = &'a dyn Fn(Published) -> io::Result<Held>;
 
-fn exact(wanted: Published, taken: Taken<'_>) -> Result<Held> {
+fn exact(wanted: Published, taken: Taken<'_>, hold: Hold<'_>) -> Result<Held> {
     if let Some(owner) = taken(&wanted) {
         return Err(Error::conflict(format!(
             "Bind for {} failed: port is already allocated (by {owner})",
@@ -117,10 +141,16 @@ fn exact(wanted: Published, taken: Taken<'_>) -> Result<Held> {
     hold(wanted).map_err(|error| refused(wanted, &error))
 }
 
-fn first_free(range: PortRange, places: &[IpAddr], wish: Wish<'_>, taken: Taken<'_>) -> Result<Vec<Held>> {
+fn first_free(
+    range: PortRange,
+    places: &[IpAddr],
+    wish: Wish<'_>,
+    taken: Taken<'_>,
+    hold: Hold<'_>,
+) -> Result<Vec<Held>> {
     for port in range.first..=range.last {
         let wanted: Vec<_> = places.iter().map(|ip| wish(*ip, port)).collect();
-        if let Some(held) = all_of(&wanted, taken)? {
+        if let Some(held) = all_of(&wanted, taken, hold)? {
             return Ok(held);
         }
     }
@@ -130,7 +160,7 @@ fn first_free(range: PortRange, places: &[IpAddr], wish: Wish<'_>, taken: Taken<
 }
 
 /// None where somebody has one of them.
-fn all_of(wanted: &[Published], taken: Taken<'_>) -> Result<Option<Vec<Held>>> {
+fn all_of(wanted: &[Published], taken: Taken<'_>, hold: Hold<'_>) -> Result<Option<Vec<Held>>> {
     let mut held = Vec::new();
     for one in wanted {
         if taken(one).is_some() {
@@ -145,14 +175,14 @@ fn all_of(wanted: &[Published], taken: Taken<'_>) -> Result<Option<Vec<Held>>> {
 }
 
 /// The kernel chooses. A port it offers is kept until another is found, or it would offer the same again.
-fn any(places: &[IpAddr], wish: Wish<'_>, taken: Taken<'_>) -> Result<Vec<Held>> {
+fn any(places: &[IpAddr], wish: Wish<'_>, taken: Taken<'_>, hold: Hold<'_>) -> Result<Vec<Held>> {
     let mut passed_over = Vec::new();
     while passed_over.len() < OFFERS {
         let first = wish(places[0], 0);
         let offered = hold(first).map_err(|error| refused(first, &error))?;
         let others: Vec<_> = places[1..].iter().map(|ip| wish(*ip, offered.published.host_port)).collect();
         if taken(&offered.published).is_none()
-            && let Some(others) = all_of(&others, taken)?
+            && let Some(others) = all_of(&others, taken, hold)?
         {
             return Ok(std::iter::once(offered).chain(others).collect());
         }
@@ -169,7 +199,8 @@ fn allocated(wanted: &Published, records: &[Record], held: &[Held]) -> Option<St
         .or_else(|| own().map(|_| "this container itself".into()))
 }
 
-fn hold(wanted: Published) -> io::Result<Held> {
+/// `is_served`: its connections will be taken by us.
+fn hold(wanted: Published, is_served: bool) -> io::Result<Held> {
     let (kind, protocol) = match wanted.protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
@@ -185,10 +216,10 @@ fn hold(wanted: Published) -> io::Result<Held> {
     if family == AddressFamily::INET6 {
         set_ipv6_v6only(&socket, true)?;
     }
-    // Without SO_REUSEADDR, so that nobody shares the port; without `listen`, so that nobody is answered by us.
-    if wanted.protocol == Protocol::Udp && family == AddressFamily::INET {
-        // Broadcasts are not rewritten and would fill it; the kernel makes it as small as it may be.
-        set_socket_recv_buffer_size(&socket, 0)?;
+    // Without SO_REUSEADDR, so that nobody shares the port; without `listen`, so that nobody is answered by us. A port
+    // that we serve is not shared either, once somebody listens; it could not be had again for a minute otherwise.
+    if is_served && kind == SocketType::STREAM {
+        set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &SocketAddr::new(wanted.host_ip, wanted.host_port))?;
     let bound = SocketAddr::try_from(getsockname(&socket)?)?;
@@ -208,8 +239,10 @@ fn refused(wanted: Published, error: &io::Error) -> Error {
         },
         io::ErrorKind::AddrNotAvailable => Error::invalid(message("cannot assign requested address"))
             .hint(format!("{host_ip} is no address of this host: `ip address` lists those it has")),
-        io::ErrorKind::PermissionDenied => Error::denied(message("permission denied"))
-            .hint("ports below 1024 need root: publish a higher one"),
+        io::ErrorKind::PermissionDenied => Error::denied(message("permission denied")).hint(
+            "ports below 1024 need root: publish a higher one, or let everybody have them: \
+                 `sysctl -w net.ipv4.ip_unprivileged_port_start=80`",
+        ),
         _ => Error::internal(message(&error.to_string())),
     }
 }

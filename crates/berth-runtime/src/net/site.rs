@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::attach::Locked;
 use super::ledger::write_durably;
 use super::names::Names;
-use super::network::{Driver, Home, Network, Pool};
+use super::network::{Apart, Driver, Home, Network, Pool};
 use super::options::Options;
 use super::subnet::{Choice, Subnet, choose};
 
@@ -34,6 +34,7 @@ pub struct Site {
     run_dir: PathBuf,
     usual: bool,
     publish_at: Option<IpAddr>,
+    apart: Option<Apart>,
 }
 
 /// What may be asked of addresses of one family.
@@ -99,9 +100,16 @@ pub struct NetworkRecord {
 
 impl Site {
     /// The berth of this root; `usual` is the machine's one, whose names in the kernel are plain. Ports that name
-    /// no address are published at `publish_at`, or everywhere.
+    /// no address are published at `publish_at`, or everywhere. Where bridges are `apart`, they are not on the host's
+    /// network.
     #[must_use]
-    pub fn new(root: &Path, runroot: &Path, usual: bool, publish_at: Option<IpAddr>) -> Self {
+    pub fn new(
+        root: &Path,
+        runroot: &Path,
+        usual: bool,
+        publish_at: Option<IpAddr>,
+        apart: Option<Apart>,
+    ) -> Self {
         Self {
             names: Names::of(root, usual),
             root: root.to_owned(),
@@ -109,6 +117,7 @@ impl Site {
             run_dir: runroot.join("network"),
             usual,
             publish_at,
+            apart,
         }
     }
 
@@ -121,7 +130,8 @@ impl Site {
     /// What its networks share.
     #[must_use]
     pub fn home(&self) -> Home {
-        Home { nft_table: self.names.nft_table.clone(), run_dir: self.run_dir.clone() }
+        let (nft_table, run_dir) = (self.names.nft_table.clone(), self.run_dir.clone());
+        Home { nft_table, run_dir, apart: self.apart.clone() }
     }
 
     /// Makes a network: chooses, remembers, and brings it into the kernel.
@@ -174,7 +184,7 @@ impl Site {
         let path = self.dir.join(format!("{DEFAULT}.json"));
         let known = self.read(&path)?;
         if let Some(known) = &known
-            && super::attach::is_up(&self.names.bridge)?
+            && super::attach::is_up(&self.home(), &self.names.bridge)?
         {
             return Ok(known.clone());
         }
@@ -265,6 +275,13 @@ impl Site {
             let PoolRequest { subnet, gateway, range, auxiliary } = asked.clone();
             self::pool(subnet, gateway, range, auxiliary)
         };
+        if request.driver != Driver::Bridge && self.apart.is_some() {
+            return Err(Error::unsupported(format!(
+                "a network of driver {} puts containers on an interface of the machine, which only its root may",
+                request.driver.as_str()
+            ))
+            .hint("leave the driver out to get a bridge, or run berth as root"));
+        }
         if request.driver != Driver::Bridge && options.interface.is_none() {
             return Err(Error::invalid(format!(
                 "a network of driver {} needs a parent",

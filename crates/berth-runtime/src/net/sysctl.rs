@@ -18,6 +18,12 @@ pub(super) fn forward() -> Result<bool> {
         .map_err(|error| error.hint("switch it on: `sysctl -w net.ipv4.ip_forward=1`"))
 }
 
+/// A bridge of ours has IPv6 when its network does, and learns of no router.
+pub(super) fn for_bridge(bridge: &str, has_ipv6: bool) -> Result<()> {
+    ipv6(bridge, has_ipv6)?;
+    if has_ipv6 { ignore_routers(bridge) } else { Ok(()) }
+}
+
 /// Lets answers to the host's loopback come back by this bridge. The chain `guard` stops anything else that
 /// names 127/8 there.
 pub(super) fn route_loopback(bridge: &str) -> Result<()> {
@@ -46,7 +52,7 @@ pub(super) fn ipv6(interface: &str, on: bool) -> Result<()> {
 }
 
 /// Lets no router tell a bridge of ours where the world is.
-pub(super) fn ignore_routers(bridge: &str) -> Result<()> {
+fn ignore_routers(bridge: &str) -> Result<()> {
     set(&format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "0").map(|_| ())
 }
 

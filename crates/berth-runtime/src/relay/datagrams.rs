@@ -2,11 +2,9 @@
 //!
 //! Invariant: at most [`MOST_SENDERS`] are remembered, each for [`PATIENCE`] after its last word.
 
+use super::towards;
 use berth_oci::{Context, Result};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, recvfrom, send, sendto,
-    socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, SocketType, connect, recv, recvfrom, send, sendto};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,14 +55,14 @@ impl Datagrams {
     }
 
     /// From the outside.
-    pub(super) fn receive(&mut self) {
+    pub(super) fn receive(&mut self, namespace: Option<&OwnedFd>) {
         let mut bytes = vec![0; LONGEST];
         for _ in 0..AT_ONCE {
             let Ok((count, _, from)) = recvfrom(&self.socket, &mut bytes[..], RecvFlags::empty()) else {
                 return;
             };
             let Some(from) = from.and_then(|from| SocketAddr::try_from(from).ok()) else { continue };
-            if let Some(sender) = self.sender(from) {
+            if let Some(sender) = self.sender(from, namespace) {
                 sender.deadline = Instant::now() + PATIENCE;
                 // A datagram may be lost; who sent it knows.
                 let _ = send(&sender.socket, &bytes[..count], SendFlags::NOSIGNAL);
@@ -83,15 +81,13 @@ impl Datagrams {
         }
     }
 
-    fn sender(&mut self, from: SocketAddr) -> Option<&mut Sender> {
+    fn sender(&mut self, from: SocketAddr, namespace: Option<&OwnedFd>) -> Option<&mut Sender> {
         if !self.senders.contains_key(&from) {
             if self.senders.len() >= MOST_SENDERS {
                 let oldest = self.senders.iter().min_by_key(|(_, sender)| sender.deadline).map(|(of, _)| *of);
                 oldest.and_then(|of| self.senders.remove(&of));
             }
-            let family = if self.to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let socket = socket_with(family, SocketType::DGRAM, flags, None).ok()?;
+            let socket = towards(self.to, SocketType::DGRAM, namespace).ok()?;
             connect(&socket, &self.to).ok()?;
             self.senders.insert(from, Sender { socket, deadline: Instant::now() + PATIENCE });
         }

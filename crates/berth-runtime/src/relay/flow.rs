@@ -5,10 +5,7 @@
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger, socket_error};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, connect, recv, send, shutdown,
-    socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, connect, recv, send, shutdown};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,10 +36,8 @@ struct Half {
 }
 
 impl Flow {
-    pub(super) fn new(client: OwnedFd, to: SocketAddr) -> io::Result<Self> {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let server = socket_with(family, SocketType::STREAM, flags, None)?;
+    /// Between `client` and whoever listens at `to`, by the socket `server`.
+    pub(super) fn new(client: OwnedFd, server: OwnedFd, to: SocketAddr) -> io::Result<Self> {
         for side in [&client, &server] {
             set_socket_keepalive(side, true)?;
         }

@@ -12,8 +12,9 @@ use berth_oci::{Context, Result};
 use datagrams::Datagrams;
 use flow::Flow;
 use rustix::event::PollFlags;
-use rustix::net::{SocketFlags, accept_with, listen};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, listen, socket_with};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -47,9 +48,27 @@ pub(crate) struct Relays {
     datagrams: Vec<(String, Datagrams)>,
     flows: BTreeMap<u32, Flow>,
     next_number: u32,
+    /// The network that containers are reached from, if it is not ours.
+    from: Option<OwnedFd>,
+}
+
+/// A socket for what a container is told, in the network from which it can be reached.
+fn towards(to: SocketAddr, kind: SocketType, from: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let open = || Ok(socket_with(family, kind, flags, None)?);
+    match from {
+        Some(namespace) => berth_sys::netns::within(namespace.as_fd(), open),
+        None => open(),
+    }
 }
 
 impl Relays {
+    /// From now on containers are reached from this network, or from ours.
+    pub(crate) fn reach_from(&mut self, namespace: Option<OwnedFd>) {
+        self.from = namespace;
+    }
+
     /// Serves further ports, those of a network that the container has joined.
     pub(crate) fn serve(&mut self, network: &str, ports: Vec<Served>) -> Result<()> {
         for Served { socket, to, is_stream } in ports {
@@ -110,7 +129,7 @@ impl Relays {
             Interest::Connections(at) => self.accept(at),
             Interest::Datagrams(at) => {
                 if let Some((_, datagrams)) = self.datagrams.get_mut(at) {
-                    datagrams.receive();
+                    datagrams.receive(self.from.as_ref());
                 }
             }
             Interest::Answers(at, of) => {
@@ -139,7 +158,8 @@ impl Relays {
             Err(_) => return,
         };
         // A container that cannot be reached looks as a port on which nobody listens: the connection ends.
-        if let Ok(flow) = Flow::new(client, listener.to) {
+        let server = towards(listener.to, SocketType::STREAM, self.from.as_ref());
+        if let Ok(flow) = server.and_then(|server| Flow::new(client, server, listener.to)) {
             self.next_number = self.next_number.wrapping_add(1);
             self.flows.insert(self.next_number, flow);
         }

@@ -8,7 +8,8 @@ use std::fs;
 /// On a network of its own root, which goes with the container.
 fn on_a_network(script: &str) -> Option<(Sandbox, Site)> {
     let mut sandbox = Sandbox::shell(script)?;
-    let site = Site::new(&sandbox.dir.path().join("root"), &sandbox.dir.path().join("runroot"), false, None);
+    let site =
+        Site::new(&sandbox.dir.path().join("root"), &sandbox.dir.path().join("runroot"), false, None, None);
     let network = site.network(&site.usual_network().unwrap()).unwrap();
     let endpoint =
         Endpoint { container: sandbox.bundle.id.clone(), name: "test".into(), ..Endpoint::default() };

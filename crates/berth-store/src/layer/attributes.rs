@@ -16,7 +16,7 @@ const NAMESPACES: [(&[u8], u8); 5] = [
 ];
 
 /// How overlayfs marks a directory that hides those of the same name below.
-const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
+pub(crate) const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
 
 /// One attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,11 +2,14 @@
 //!
 //! Here: files are made straight from the stream, relative to descriptors of their directories, so that no name can
 //! lead outside. The [`Tree`] decides what an entry means, which makes both forms equal. Directories get their
-//! attributes at the end, when nothing is made in them any more.
+//! attributes at the end, when nothing is made in them any more. In a user namespace nobody makes devices, nor attributes
+//! for the machine's root: those are left out, as every engine does.
 
-use super::owner::Owner;
+use super::attributes::OPAQUE;
+use super::owner::{Owner, given};
 use super::tree::{Change, NONE, NameId, Node, NodeId, NodeKind, ROOT, Tree};
 use crate::disk;
+use crate::overlay::is_of_a_user;
 use crate::tar::{Device, Entry, EntryKind, Segment, Visitor};
 use berth_oci::{AtPath, Context, Error, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -116,6 +119,7 @@ impl Extractor {
         match node.kind {
             // Made when something comes into it, or at the end.
             NodeKind::Directory { .. } => Ok(()),
+            kind if is_left_out(&kind) => Ok(()),
             NodeKind::File { size, .. } | NodeKind::Sparse { size, .. } => {
                 self.make_file(name, id, &node, size)
             }
@@ -185,6 +189,9 @@ impl Extractor {
     }
 
     fn link(&mut self, name: NameId, target: NameId) -> Result<()> {
+        if is_left_out(&self.tree.node(self.tree.name(target).node).kind) {
+            return Ok(());
+        }
         let from_text = self.tree.name_text(target).to_vec();
         let from = self.directory(self.tree.name(target).directory)?.try_clone_to_owned()?;
         self.create(name, |parent, text| {
@@ -249,10 +256,9 @@ impl Extractor {
 
     /// Owner, mode, attributes and times of an open file or directory, in the order in which none undoes another.
     fn describe(&self, file: &File, node: &Node) -> io::Result<()> {
-        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-        let is_foreign = (node.uid, node.gid) != (self.owner.uid, self.owner.gid);
-        if is_foreign {
-            rustix::fs::fchown(file, Some(uid), Some(gid))?;
+        if self.owner.is_foreign(node.uid, node.gid) {
+            let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+            given(rustix::fs::fchown(file, Some(uid), Some(gid)), node.uid, node.gid)?;
         }
         let is_directory = matches!(node.kind, NodeKind::Directory { .. });
         let by_itself = node.mode & 0o777 & !self.owner.umask;
@@ -260,8 +266,9 @@ impl Extractor {
             rustix::fs::fchmod(file, Mode::from_raw_mode(node.mode.into()))?;
         }
         for attribute in self.tree.attributes.of(node.xattrs) {
-            let set = rustix::fs::fsetxattr(file, attribute.name(), &attribute.value, XattrFlags::empty());
-            unless_unknown(set)?;
+            let name = name_here(attribute.name());
+            let set = rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty());
+            unless_unknown(set, name)?;
         }
         rustix::fs::futimens(file, &times(node)).map_err(Into::into)
     }
@@ -269,12 +276,13 @@ impl Extractor {
     /// The same for what cannot be opened.
     fn describe_special(&mut self, name: NameId, node: &Node) -> Result<()> {
         let text = self.tree.name_text(name).to_vec();
-        let is_foreign = (node.uid, node.gid) != (self.owner.uid, self.owner.gid);
+        let is_foreign = self.owner.is_foreign(node.uid, node.gid);
         let parent = self.directory(self.tree.name(name).directory)?.try_clone_to_owned()?;
-        let describe = || {
+        let describe = || -> io::Result<()> {
             if is_foreign {
-                let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-                rustix::fs::chownat(&parent, &text[..], Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
+                let owned = rustix::fs::chownat(&parent, &text[..], uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+                given(owned, node.uid, node.gid)?;
             }
             if !matches!(node.kind, NodeKind::Symlink { .. }) {
                 let mode = Mode::from_raw_mode(node.mode.into());
@@ -284,11 +292,11 @@ impl Extractor {
                 let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), &text[..]].concat();
                 let set =
                     rustix::fs::lsetxattr(path, attribute.name(), &attribute.value, XattrFlags::empty());
-                unless_unknown(set)?;
+                unless_unknown(set, attribute.name())?;
             }
-            rustix::fs::utimensat(&parent, &text[..], &times(node), AtFlags::SYMLINK_NOFOLLOW)
+            Ok(rustix::fs::utimensat(&parent, &text[..], &times(node), AtFlags::SYMLINK_NOFOLLOW)?)
         };
-        describe().map_err(|e| io::Error::from(e).into())
+        describe().map_err(Error::from)
     }
 
     fn shown(&self, directory: NodeId, name: Option<NameId>) -> String {
@@ -340,12 +348,25 @@ fn times(node: &Node) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// File systems without extended attributes, or without this kind, are no reason to fail: no engine does.
-fn unless_unknown(answer: Result<(), Errno>) -> Result<(), Errno> {
+/// File systems without extended attributes, or without this kind, are no reason to fail: no engine does. Nor are those
+/// that only the machine's root may write.
+fn unless_unknown(answer: Result<(), Errno>, name: &[u8]) -> Result<(), Errno> {
+    let is_for_root = || name.starts_with(b"trusted.") || name.starts_with(b"security.");
     match answer {
         Err(Errno::NOTSUP) => Ok(()),
+        Err(Errno::PERM) if is_of_a_user() && is_for_root() => Ok(()),
         answer => answer,
     }
+}
+
+/// The tree knows overlayfs' sign by the name that the machine's root gives it.
+fn name_here(name: &[u8]) -> &[u8] {
+    if name == OPAQUE.0 { crate::overlay::opaque().to_bytes() } else { name }
+}
+
+/// A device, where nobody may make one.
+fn is_left_out(kind: &NodeKind) -> bool {
+    is_of_a_user() && matches!(kind, NodeKind::CharDevice(_) | NodeKind::BlockDevice(_))
 }
 
 fn make_directory_at(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {

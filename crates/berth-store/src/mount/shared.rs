@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 /// The kernel's limit for the layers of an overlay (`OVL_MAX_STACK`).
 const LAYERS_LIMIT: usize = 500;
-/// How overlayfs hides what lies below a directory.
-const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Where a layer lies in the store.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +182,7 @@ fn distinct<'a>(layers: &[LayerPlace<'a>]) -> Vec<LayerPlace<'a>> {
 
 fn is_opaque(directory: &Path) -> bool {
     let mut value = [0; 1];
-    rustix::fs::getxattr(directory, OPAQUE, &mut value).is_ok_and(|_| value == *b"y")
+    rustix::fs::getxattr(directory, crate::overlay::opaque(), &mut value).is_ok_and(|_| value == *b"y")
 }
 
 fn read_lines(path: &Path) -> Result<Vec<String>> {

@@ -3,9 +3,11 @@
 //! Invariant: `berth version` opens no store and builds no HTTP client.
 
 use crate::settings::{self, Settings};
+use crate::user::User;
 use berth_distribution::{CredentialFiles, MirrorFiles, Proxies};
 use berth_engine::{Engine, EngineSettings};
 use berth_oci::{Platform, Result};
+use berth_runtime::net::Apart;
 use berth_store::{KeepBlobs, Location};
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -56,6 +58,11 @@ impl Context {
                 .unwrap_or_else(|| ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).into()),
             usual: settings.is_usual(),
             publish_at: settings.file.publish_address.filter(|ip| !ip.is_unspecified()),
+            cgroup_base: settings.user.as_ref().map_or_else(String::new, User::cgroup),
+            apart: settings.user.as_ref().map(|_| Apart {
+                namespace: berth_runtime::rootless::network(&settings.runroot),
+                programs: settings.environment.programs.clone(),
+            }),
         })
     }
 }
@@ -63,7 +70,7 @@ impl Context {
 /// What the registry client has to be told of this machine.
 fn registries(settings: &Settings) -> berth_distribution::Settings {
     let environment = &settings.environment;
-    let config_home = environment.xdg_config_home.clone().unwrap_or_else(|| environment.home.join(".config"));
+    let config_home = environment.config_home();
     let runtime_dir =
         environment.xdg_runtime_dir.clone().unwrap_or_else(|| PathBuf::from("/run/containers/0"));
     let podman = environment

@@ -24,6 +24,7 @@ pub(crate) use context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::settings::{Persona, ProgressMode, Settings};
 use crate::terminal::{self, LogLevel};
+use crate::user;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -47,13 +48,13 @@ struct Cli {
 /// Switches of every command.
 #[derive(clap::Args)]
 pub(crate) struct Global {
-    /// Where images and containers live (BERTH_ROOT, /var/lib/berth)
+    /// Where images and containers live (BERTH_ROOT, /var/lib/berth; without root ~/.local/share/berth)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// Where mounts and sockets live until the next boot (BERTH_RUNROOT, /run/berth)
+    /// Where mounts and sockets live until the next boot (BERTH_RUNROOT, /run/berth; without root $XDG_RUNTIME_DIR/berth)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) runroot: Option<PathBuf>,
-    /// The configuration file (BERTH_CONFIG, /etc/berth/config.toml)
+    /// The configuration file (BERTH_CONFIG, ~/.config/berth/config.toml without root, /etc/berth/config.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Refused: there is no daemon to connect to
@@ -194,6 +195,16 @@ enum Command {
     System(system::Command),
 }
 
+impl Command {
+    /// Whether it has to do with images and containers of this machine. Who is not root becomes root of his own then.
+    fn uses_the_store(&self) -> bool {
+        !matches!(
+            self,
+            Self::Login(_) | Self::Logout(_) | Self::Search(_) | Self::Version(_) | Self::OciRuntime(_)
+        )
+    }
+}
+
 /// `help image ls` is `image ls --help`.
 fn without_help_word(mut words: Vec<OsString>, persona: Persona) -> std::result::Result<Vec<OsString>, Exit> {
     if words.get(1).is_none_or(|word| word != "help") {
@@ -228,6 +239,9 @@ pub(crate) fn run(persona: Persona, words: Vec<OsString>) -> Outcome {
     let settings = Settings::read(persona, &cli.global)?;
     if let Some(plan) = &settings.environment.fault {
         berth_store::fault::arm(plan.parse()?);
+    }
+    if cli.command.uses_the_store() {
+        user::become_root(&settings)?;
     }
     let context = Context::new(settings);
     dispatch(cli.command, &context)

@@ -27,6 +27,7 @@ mod pushes;
 mod readme;
 mod registries;
 mod resume;
+mod rootless;
 mod sharing;
 mod sources;
 mod storm;

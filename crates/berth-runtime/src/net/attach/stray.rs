@@ -29,7 +29,7 @@ fn is_ours(interface: &str) -> bool {
 
 impl Locked {
     fn dead_records(&self) -> Vec<String> {
-        let dead = self.ledger.records().iter().filter(|record| !record.is_alive());
+        let dead = self.ledger.records().iter().filter(|record| !record.is_alive(&self.presence));
         let addresses = |record: &Record| {
             record.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
         };
@@ -63,7 +63,7 @@ impl Locked {
         if !self.tables.has(&self.table)? {
             return Ok(Vec::new());
         }
-        let alive = self.ledger.records().iter().filter(|record| record.is_alive());
+        let alive = self.ledger.records().iter().filter(|record| record.is_alive(&self.presence));
         let expected: Vec<_> = alive.flat_map(Record::elements).collect();
         let mut found = Vec::new();
         for set in PUBLISHED {

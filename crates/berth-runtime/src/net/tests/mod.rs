@@ -22,7 +22,7 @@ pub(super) fn network(run_dir: &Path, name: &str, subnet: &str) -> Network {
         mode: 0,
         ipv4: Some(Pool { subnet, gateway, range: None, auxiliary: Default::default() }),
         ipv6: None,
-        home: Home { nft_table: "berth-test".into(), run_dir: run_dir.into() },
+        home: Home { nft_table: "berth-test".into(), run_dir: run_dir.into(), apart: None },
         internal: false,
         isolated: false,
         unmasked: false,

@@ -81,7 +81,7 @@ fn serving<T: Send>(
     upstreams: &[Upstream],
     work: impl FnOnce() -> T + Send,
 ) -> T {
-    let home = Home { nft_table: "berth-test".into(), run_dir: lab.run_dir().into() };
+    let home = Home { nft_table: "berth-test".into(), run_dir: lab.run_dir().into(), apart: None };
     let namespace = container.namespace.try_clone().unwrap();
     let mut server = Server::open(namespace, &home, upstreams.to_vec()).unwrap();
     server.set_networks(std::slice::from_ref(&container.attached.joined));

@@ -7,7 +7,7 @@ use berth_sys::netns;
 use std::net::IpAddr;
 
 fn site(lab: &Lab, root: &str) -> Site {
-    Site::new(&lab.run_dir().join(root), &lab.run_dir().join(root).join("run"), false, None)
+    Site::new(&lab.run_dir().join(root), &lab.run_dir().join(root).join("run"), false, None, None)
 }
 
 fn request(name: &str, subnets: &[&str]) -> NetworkRequest {
@@ -61,7 +61,7 @@ fn networks_are_made_once_remembered_and_forgotten() {
 #[test]
 fn the_usual_root_has_plain_names() {
     lab(|lab| {
-        let site = Site::new(lab.run_dir(), &lab.run_dir().join("run"), true, None);
+        let site = Site::new(lab.run_dir(), &lab.run_dir().join("run"), true, None, None);
         let record = site.usual_network().unwrap();
         let network = site.network(&record).unwrap();
         assert_eq!(

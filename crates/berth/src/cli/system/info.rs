@@ -57,7 +57,7 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "ContainersStopped": containers.all - containers.running - containers.paused,
         "Images": images,
         "Driver": "overlayfs",
-        "DriverStatus": [["Layers", "EROFS over uncompressed tar"]],
+        "DriverStatus": [["Layers", layers(context)]],
         "SystemTime": jiff::Timestamp::now().to_string(),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
@@ -80,11 +80,21 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "DefaultRuntime": "berth",
         "Runtimes": {"berth": {"path": "berth"}},
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false},
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "SecurityOptions": security_options(context),
         "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {}, "Mirrors": null},
         "Warnings": null,
         "ClientInfo": {"Version": version, "Context": "default", "Debug": false},
     }))
+}
+
+fn security_options(context: &Context) -> Vec<&'static str> {
+    let rootless = context.settings.user.is_some().then_some("name=rootless");
+    ["name=seccomp,profile=builtin"].into_iter().chain(rootless).collect()
+}
+
+/// How they are kept where the machine can do the best.
+fn layers(context: &Context) -> &'static str {
+    if context.settings.user.is_some() { "directories" } else { "EROFS over uncompressed tar" }
 }
 
 /// A proxy's address may hold a password, and this document gets pasted into bug reports.
@@ -115,6 +125,12 @@ fn plain(information: &serde_json::Value) -> String {
         other => other.to_string(),
     };
     let memory = human::binary_size(information["MemTotal"].as_u64().unwrap_or(0));
+    let options = information["SecurityOptions"].as_array().into_iter().flatten();
+    let options: String = options
+        .filter_map(|option| {
+            Some(format!("\n  {}", option.as_str()?.strip_prefix("name=")?.split(',').next()?))
+        })
+        .collect();
     let mut text = format!(
         "Client:\n Version:    {}\n Context:    default\n Debug Mode: false\n\nServer:\n",
         word("ServerVersion")
@@ -127,12 +143,13 @@ fn plain(information: &serde_json::Value) -> String {
         (1, "Images", word("Images")),
         (1, "Server Version", word("ServerVersion")),
         (1, "Storage Driver", word("Driver")),
-        (2, "Layers", "EROFS over uncompressed tar".to_owned()),
+        (2, "Layers", information["DriverStatus"][0][1].as_str().unwrap_or_default().to_owned()),
         (1, "Logging Driver", word("LoggingDriver")),
         (1, "Cgroup Driver", word("CgroupDriver")),
         (1, "Cgroup Version", word("CgroupVersion")),
         (1, "Swarm", "inactive".to_owned()),
         (1, "Default Runtime", word("DefaultRuntime")),
+        (1, "Security Options", options),
         (1, "Kernel Version", word("KernelVersion")),
         (1, "Operating System", word("OperatingSystem")),
         (1, "OSType", word("OSType")),
@@ -146,7 +163,8 @@ fn plain(information: &serde_json::Value) -> String {
         (1, "No Proxy", word("NoProxy")),
     ] {
         if !value.is_empty() {
-            text += &format!("{}{name}: {value}\n", " ".repeat(indent));
+            let gap = if value.starts_with('\n') { "" } else { " " };
+            text += &format!("{}{name}:{gap}{value}\n", " ".repeat(indent));
         }
     }
     text

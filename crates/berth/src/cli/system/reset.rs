@@ -25,6 +25,9 @@ impl Args {
             return Ok(Exit::SUCCESS);
         }
         let reset = context.engine()?.reset()?;
+        if context.settings.user.is_some() {
+            berth_runtime::rootless::end(&context.settings.runroot)?;
+        }
         terminal::line(format!(
             "Removed {} containers, {} volumes and {} images",
             reset.containers, reset.volumes, reset.images

@@ -7,6 +7,7 @@ mod registry;
 mod rig;
 mod sealed;
 mod story;
+mod user;
 mod web;
 
 pub(crate) use image::{Image, Random, busybox, busybox_tar, many_layers, many_layers_for};
@@ -16,6 +17,7 @@ pub(crate) use registry::Registry;
 pub(crate) use rig::rig;
 pub(crate) use sealed::{Outcome, Sealed};
 pub(crate) use story::{Story, boxed, furnished};
+pub(crate) use user::{Machine, User, has_uplink};
 pub(crate) use web::{Page, Repository, Web};
 
 /// Says on stderr, for everybody to see, that a test could not do its work here.
