@@ -119,6 +119,7 @@ impl Database {
                 open.connection.pragma_update(None, "synchronous", level)?;
                 open.durability = durability;
             }
+            keep_log_short(&open.connection)?;
             let transaction = Transaction::new_unchecked(&open.connection, TransactionBehavior::Immediate)?;
             let answer = write(&transaction)?;
             fault::step("commit");
@@ -164,8 +165,23 @@ fn keep_room(path: &Path) -> Result<()> {
     }
 }
 
-/// What `wal_autocheckpoint` lets the log grow to, and a transaction more.
+/// So many pages in the log are too many: what it holds has to be read by every command that finds no other at work.
+const LOG_PAGES: i64 = 128;
+/// What the log grows to, and a transaction more.
 const LOG_BYTES: u64 = 160 * (4096 + 24);
+
+/// Moves a long log over into the database, before a write: the write then begins the log anew. SQLite's own way,
+/// after a write, leaves the beginning to the process's next write; where there is none, the next process knows only
+/// that the log is full of things, so that among short commands it would grow for ever.
+/// <https://sqlite.org/pragma.html#pragma_wal_checkpoint>
+fn keep_log_short(connection: &Connection) -> rusqlite::Result<()> {
+    let pages = |mode| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
+    if pages("NOOP")? >= LOG_PAGES {
+        // Whoever reads at the moment holds on to the log; then it is the turn of a later write.
+        pages("PASSIVE")?;
+    }
+    Ok(())
+}
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
@@ -188,10 +204,9 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_LIMIT)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // The last one out does not tidy up, which would cost every short command two fsyncs; what the log may grow
-    // to until somebody's commit moves it over is what the next command has to read, so that is kept small.
+    // The last one out does not tidy up, which would cost every short command two fsyncs: `keep_log_short` does.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 128)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
 }
 

@@ -179,18 +179,19 @@ fn image_rows(connection: &Connection) -> Answer<Vec<ImageUsage>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// What is here, with its size, and who lists it, with nobody's size: as kinds of content, blobs being 0. In the order
+/// of the indexes, so that a thing and everybody who has it stand together, and nothing has to be sorted or looked up.
+const THINGS: &str = "SELECT digest, 0, NULL, disk FROM blob
+    UNION ALL SELECT diff_id, 3, NULL, disk FROM layer
+    UNION ALL SELECT digest, kind, target, NULL FROM content
+    ORDER BY 1, 2, 3";
+
 /// Gives every image its share; answers the bytes that any image has.
 fn shares(connection: &Connection, images: &mut [ImageUsage]) -> Answer<u64> {
     let places: Vec<Digest> = images.iter().map(|image| image.target.clone()).collect();
     let places: HashMap<&str, usize> =
         places.iter().enumerate().map(|(at, target)| (target.as_str(), at)).collect();
-    // In the order of the index, so that everybody who has a thing stands together and nothing has to be sorted.
-    let mut statement = connection.prepare(
-        "SELECT content.digest, content.target, content.kind = 3,
-                CASE content.kind WHEN 3 THEN (SELECT disk FROM layer WHERE diff_id = content.digest)
-                                  ELSE (SELECT disk FROM blob WHERE digest = content.digest) END
-         FROM content ORDER BY content.digest, content.kind, content.target",
-    )?;
+    let mut statement = connection.prepare(THINGS)?;
     let mut rows = statement.query([])?;
     let (mut named, mut thing, mut disk) = (0, (String::new(), false), 0);
     // Images that are here, by their place in the list.
@@ -206,14 +207,16 @@ fn shares(connection: &Connection, images: &mut [ImageUsage]) -> Answer<u64> {
         }
     };
     while let Some(row) = rows.next()? {
-        let key = (text(row, 0)?, row.get(2)?);
+        let key = (text(row, 0)?, row.get::<_, u8>(1)? == 3);
         if key != (thing.0.as_str(), thing.1) {
             settle(disk, &mut owners);
             // What an image lists need not be here.
-            (thing, disk) =
-                ((key.0.to_owned(), key.1), row.get::<_, Option<i64>>(3)?.map_or(0, i64::cast_unsigned));
+            (thing, disk) = ((key.0.to_owned(), key.1), 0);
         }
-        owners.extend(places.get(text(row, 1)?));
+        match row.get(3)? {
+            Some(size) => disk = i64::cast_unsigned(size),
+            None => owners.extend(places.get(text(row, 2)?)),
+        }
     }
     settle(disk, &mut owners);
     Ok(named)

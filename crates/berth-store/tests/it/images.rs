@@ -1,7 +1,8 @@
 //! Names, look-ups and records of images.
 
-use crate::sample::{Sample, pull, store};
+use crate::sample::{Sample, location, pull, store};
 use berth_oci::{Digest, Kind, Platform};
+use berth_store::Store;
 
 #[test]
 fn an_image_is_found_by_everything_docker_finds_it_by() {
@@ -132,4 +133,22 @@ fn an_index_is_one_image_with_what_is_here_of_it() {
     store.platform_image(sample.target(), Some(&amd)).unwrap();
     let child = &sample.root.as_ref().unwrap().children()[0].digest;
     assert_eq!(store.resolve(child.short()).unwrap().target, *sample.target());
+}
+
+#[test]
+fn the_log_of_the_database_stays_short_among_short_commands() {
+    let (directory, store) = store();
+    let sample = Sample::image(&["one"]);
+    pull(&store, &sample, "app").unwrap();
+    drop(store);
+    let location = location(&directory);
+    let log = location.root.join("db.sqlite-wal");
+    // Each opens the store, writes once and closes it, as a command does; none finds another at work.
+    for number in 0..300 {
+        let name = format!("app:{number}").parse().unwrap();
+        Store::open(&location).unwrap().tag(sample.target(), &name).unwrap();
+    }
+    let length = std::fs::metadata(&log).unwrap().len();
+    assert!((1..=160 * 4120).contains(&length), "{length} bytes");
+    assert_eq!(Store::open(&location).unwrap().resolve("app:299").unwrap().names.len(), 301);
 }
