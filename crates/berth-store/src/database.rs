@@ -175,7 +175,9 @@ const LOG_BYTES: u64 = 160 * (4096 + 24);
 /// that the log is full of things, so that among short commands it would grow for ever.
 /// <https://sqlite.org/pragma.html#pragma_wal_checkpoint>
 fn keep_log_short(connection: &Connection) -> rusqlite::Result<()> {
-    let pages = |mode| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
+    let pages = |mode| {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1))
+    };
     if pages("NOOP")? >= LOG_PAGES {
         // Whoever reads at the moment holds on to the log; then it is the turn of a later write.
         pages("PASSIVE")?;

@@ -101,7 +101,7 @@ impl Engine {
         self.make_volumes(&mut document.mounts, made)?;
         let _users = document.spec.users.is_own().then(|| self.store()?.lock_users()).transpose()?;
         document.users = self.choose_users(document.spec.users)?;
-        let text = serde_json::to_string(&document).expect("a document has string keys");
+        let text = document.text();
         let volumes = document.volumes();
         let record = self.add(&id, name, |id, name| {
             let new = NewContainer { id, name, image: Some(image), document: &text, volumes: &volumes };

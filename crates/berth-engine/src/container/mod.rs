@@ -90,6 +90,23 @@ pub struct Document {
     pub layers: Vec<Digest>,
 }
 
+impl Document {
+    /// As the store keeps it: of the person's words those that were said. Every list of containers reads all of them,
+    /// and a person says three of a hundred.
+    fn text(&self) -> String {
+        let object = |spec: &ContainerSpec| match serde_json::to_value(spec) {
+            Ok(serde_json::Value::Object(object)) => object,
+            _ => unreachable!("a specification is an object with string keys"),
+        };
+        let unsaid = object(&ContainerSpec::default());
+        let mut spec = object(&self.spec);
+        spec.retain(|key, value| unsaid.get(key) != Some(value));
+        let mut document = serde_json::to_value(self).expect("a document has string keys");
+        document["spec"] = spec.into();
+        document.to_string()
+    }
+}
+
 impl Container {
     /// The first twelve digits of its id.
     #[must_use]
@@ -214,5 +231,28 @@ impl Engine {
     /// The store cannot be opened.
     pub fn log_path(&self, id: &str) -> Result<PathBuf> {
         Ok(self.store()?.container_dir(id).join(format!("{id}-json.log")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(spec: ContainerSpec) -> Document {
+        let hostname = "abc".to_owned();
+        Document { spec, process: Process::default(), hostname, mounts: vec![], users: None, layers: vec![] }
+    }
+
+    #[test]
+    fn a_document_keeps_what_was_said_and_nothing_else() {
+        let mut spec = ContainerSpec { image: "busybox".into(), tty: true, ..ContainerSpec::default() };
+        spec.labels.insert("a".into(), "b".into());
+        spec.resources.memory = Some(6_000_000);
+        spec.oom_score_adj = -5;
+        for spec in [ContainerSpec::default(), spec] {
+            let document = document(spec);
+            assert_eq!(serde_json::from_str::<Document>(&document.text()).unwrap(), document);
+        }
+        assert!(document(ContainerSpec::default()).text().contains(r#""spec":{}"#));
     }
 }

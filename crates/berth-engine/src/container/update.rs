@@ -35,7 +35,7 @@ impl Engine {
     }
 
     fn write_document(&self, id: &str, document: &Document) -> Result<()> {
-        let text = serde_json::to_string(document).expect("a document has string keys");
+        let text = document.text();
         self.store()?.update_container(id, |_| Ok(text)).map(drop)
     }
 
