@@ -3,7 +3,7 @@
 use crate::cgroup::{self, Usage};
 use crate::recovery::Recovery;
 use crate::state::State;
-use berth_oci::{Error, Result};
+use berth_oci::Result;
 use std::fs;
 use std::path::Path;
 
@@ -12,16 +12,11 @@ use std::path::Path;
 /// # Errors
 /// What its monitor wrote down cannot be read; `Unsupported`: it has no cgroup, so nobody counts.
 pub fn usage(run_dir: &Path, state: &State) -> Result<Usage> {
-    let cgroup = Recovery::read(run_dir)?.cgroup;
-    if cgroup.dirs().next().is_none() && !berth_sys::users::is_initial()? {
-        return Err(Error::unsupported(
-            "no cgroup has been given to this user: nobody counts what containers use",
-        )
-        .hint(
-            "a session of systemd with cgroup v2 alone gives one; elsewhere `berth top` shows the processes",
-        ));
+    let own = Recovery::read(run_dir)?.cgroup;
+    if own.dirs().next().is_none() && !berth_sys::users::is_initial()? {
+        return Err(cgroup::not_given("nobody counts what containers use"));
     }
-    let mut usage = cgroup.usage();
+    let mut usage = own.usage();
     if let Some(pid) = state.pid {
         // It may have ended just now.
         let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();

@@ -197,7 +197,10 @@ impl Cgroup {
         }
         let freezer = self.v1.iter().find(|d| d.join("freezer.state").exists());
         let path = freezer
-            .ok_or_else(|| Error::unsupported("this machine has no cgroup that can pause a container"))?
+            .ok_or_else(|| match self.dirs().next() {
+                None => not_given("processes cannot be paused"),
+                Some(_) => Error::unsupported("this machine has no cgroup that can pause a container"),
+            })?
             .join("freezer.state");
         fs::write(&path, if frozen { "FROZEN" } else { "THAWED" }).at(&path)
     }
@@ -320,6 +323,13 @@ pub fn remove_group(parent: &str, name: &str) -> Result<()> {
     cgroup.kill().and(cgroup.remove())
 }
 
+/// What an ordinary user lacks who has no cgroup to make others in.
+pub(crate) fn not_given(therefore: &str) -> Error {
+    Error::unsupported(format!("no cgroup has been given to this user: {therefore}")).hint(
+        "with cgroup v2, systemd gives one to desktop sessions and to `systemd-run --user --scope`; or run berth as root",
+    )
+}
+
 /// The parent may be removed by another berth between our two steps: try again then.
 fn make(group: &GroupPlan) -> Result<()> {
     let (parent, path) = (group.parent_path(), group.path());
@@ -397,7 +407,10 @@ fn apply(group: &GroupPlan, warnings: &mut Vec<String>) -> Result<()> {
             }
         }
     }
-    if let Some(rules) = &group.devices {
+    // In a user namespace nobody makes devices, and only the machine's root may load such a program.
+    if let Some(rules) =
+        group.devices.as_ref().filter(|_| berth_sys::users::is_initial().is_ok_and(|own| own))
+    {
         attach_devices(&dir, &device::program(rules))?;
     }
     Ok(())

@@ -14,7 +14,7 @@ mod usage;
 mod v1;
 mod v2;
 
-pub(crate) use group::{Cgroup, Placement, thaw};
+pub(crate) use group::{Cgroup, Placement, not_given, thaw};
 pub use group::{groups_below, remove_group, remove_parent};
 pub(crate) use layout::{Hierarchy, Layout, Version};
 pub(crate) use oom::Watch;

@@ -218,10 +218,9 @@ fn early_hooks(plan: &ContainerPlan<'_>, channel: &Channel) -> Result<()> {
     hook::run("createContainer", create, &plan.subject.state(ContainerState::Creating, Some(1)))
 }
 
-/// Through a procfs of our own that nobody has mounted anywhere: the container's might be something else.
 fn sysctl(settings: Option<&HashMap<String, String>>) -> Result<()> {
     let Some(settings) = settings.filter(|s| !s.is_empty()) else { return Ok(()) };
-    let proc = mount::make("proc", None, &[])?;
+    let proc = mount::settings()?;
     for (key, value) in settings {
         let path = format!("/sys/{}", key.replace('.', "/"));
         let doing = || format!("cannot set the sysctl `{key}` to `{value}`");

@@ -1,5 +1,6 @@
 //! The end: of an exec, of the container, of the monitor.
 
+use super::left_behind;
 use super::process::End;
 use super::spawn::has_own_pid_namespace;
 use super::time::Due;
@@ -106,10 +107,12 @@ impl Monitor {
 
     /// Processes of a PID namespace of their own are dead by now; others are not.
     fn end_the_others(&mut self, troubles: &mut Vec<String>) {
-        if !has_own_pid_namespace(self.bundle.spec.linux().as_ref())
-            && let Err(error) = self.cgroup.kill()
-        {
-            troubles.push(error.to_string());
+        if !has_own_pid_namespace(self.bundle.spec.linux().as_ref()) {
+            let killed = match (self.cgroup.dirs().next(), &self.mounts) {
+                (None, Some(mounts)) => left_behind::kill(mounts),
+                _ => self.cgroup.kill(),
+            };
+            troubles.extend(killed.err().map(|error| error.to_string()));
         }
         let others: Vec<_> = self.processes.keys().copied().filter(|number| *number != CONTAINER).collect();
         for number in others {

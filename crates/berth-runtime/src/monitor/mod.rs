@@ -11,6 +11,7 @@ mod client;
 mod events;
 mod finish;
 mod health;
+mod left_behind;
 mod network;
 mod oom;
 mod process;
@@ -91,7 +92,7 @@ struct Monitor {
     oom: Option<Watch>,
     /// The container's mount namespace. Taking one down waits for every processor, and whoever is last in it waits with
     /// it: as long as we hold it, the container's end is told before that.
-    _mounts: Option<File>,
+    mounts: Option<File>,
     /// How long the hosts file was before its own line.
     hosts_length: Option<u64>,
 }
@@ -177,7 +178,7 @@ impl Monitor {
             is_unhealthy: false,
             probing: None,
             oom: None,
-            _mounts: None,
+            mounts: None,
             hosts_length: None,
             _lock: lock,
             _program: program,

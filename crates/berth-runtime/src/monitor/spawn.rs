@@ -60,7 +60,7 @@ impl Monitor {
         };
         let born = birth::container(&plan, &self.cgroup, stdio, Gate::Parent)?;
         // Where it cannot be held, the end takes a moment longer.
-        self._mounts = File::open(format!("/proc/{}/ns/mnt", born.pid)).ok();
+        self.mounts = File::open(format!("/proc/{}/ns/mnt", born.pid)).ok();
         self.state.pid = Some(born.pid);
         self.processes.insert(CONTAINER, Process::new(born, ends, self.bundle.stdin));
         self.connect()?;

@@ -3,7 +3,7 @@
 //! Invariant: what the next start by this monitor gets is what was applied.
 
 use super::Monitor;
-use crate::cgroup::{Cgroup, CgroupPlan, Layout};
+use crate::cgroup::{Cgroup, CgroupPlan, Layout, not_given};
 use crate::life::Restart;
 use crate::recovery::Recovery;
 use berth_oci::Result;
@@ -13,12 +13,15 @@ impl Monitor {
     /// See [`crate::connection::Connection::update`]. Between two runs there is nothing to apply it to.
     pub(super) fn update(&mut self, resources: LinuxResources, restart: Restart) -> Result<()> {
         if self.due.restart.is_none() {
-            let plan = CgroupPlan::new(
-                &Layout::for_parent(&self.bundle.cgroup_parent)?,
-                &self.bundle.cgroup_parent,
-                &self.bundle.id,
-                &resources,
-            )?;
+            let parent = &self.bundle.cgroup_parent;
+            let layout = Layout::for_parent(parent)?;
+            let before = self.bundle.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+            if layout.hierarchies.is_empty()
+                && before.is_none_or(|before| limits(before) != limits(&resources))
+            {
+                return Err(not_given("limits cannot be changed"));
+            }
+            let plan = CgroupPlan::new(&layout, parent, &self.bundle.id, &resources)?;
             // Written down before it is made, as at the start.
             let recovery = Recovery { cgroup: self.cgroup.with(&plan), ..self.recovery() };
             recovery.write(&self.bundle.run_dir)?;
@@ -31,6 +34,12 @@ impl Monitor {
         self.bundle.life.restart = restart;
         Ok(())
     }
+}
+
+/// What may be changed while a container runs.
+fn limits(resources: &LinuxResources) -> impl PartialEq + use<> {
+    let weight = resources.block_io().as_ref().and_then(LinuxBlockIo::weight);
+    (*resources.memory(), resources.cpu().clone(), *resources.pids(), weight)
 }
 
 /// The new limits beside the devices, and the limits of devices, that were there.

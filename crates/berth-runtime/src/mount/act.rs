@@ -144,6 +144,17 @@ fn possible(name: &str, options: &[(String, Option<String>)]) -> Result<Vec<(Str
     Ok(all.cloned().collect())
 }
 
+/// A procfs that shows our network's settings: one that nobody has mounted anywhere, since a container's might be
+/// something else; or the host's, where the processes are the host's and only root may mount theirs.
+pub(crate) fn settings() -> Result<OwnedFd> {
+    match make("proc", None, &[]) {
+        Err(error) if error.kind() == ErrorKind::Denied && !berth_sys::users::is_initial()? => {
+            clone_tree(Path::new("/proc"), true)
+        }
+        made => made,
+    }
+}
+
 /// The kernel's file systems show a namespace, and only who owns that may mount them. What is the host's is shown to a
 /// user as the host has it.
 fn of_the_host(name: &str, plan: &MountPlan, refused: Error) -> Result<OwnedFd> {

@@ -14,7 +14,7 @@ mod plan;
 mod rootfs;
 mod sources;
 
-pub(crate) use act::{CgroupMounts, make, make_read_only_now, mount};
+pub(crate) use act::{CgroupMounts, make_read_only_now, mount, settings};
 pub(crate) use devices::{console, devices, open_terminal};
 pub(crate) use hide::{hide, make_read_only};
 pub(crate) use plan::{MountPlan, option_words};

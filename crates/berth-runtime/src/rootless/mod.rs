@@ -107,12 +107,15 @@ fn remove(path: &Path) -> Result<()> {
 
 /// Who could write there could lead us into namespaces of his own.
 fn make_private(caller: &Caller, directory: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).at(directory)?;
+    const ELSEWHERE: &str = "name a directory of your own with `--runroot`, or set XDG_RUNTIME_DIR";
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory).at(directory);
+    made.map_err(|error| error.hint(ELSEWHERE))?;
     for path in [&caller.runroot, directory] {
         let found = fs::symlink_metadata(path).at(path)?;
         if !found.is_dir() || found.uid() != caller.uid || found.mode() & 0o022 != 0 {
-            return Err(Error::denied(format!("`{}` is not this user's alone", path.display()))
-                .hint("name a directory of your own with `--runroot`, or set XDG_RUNTIME_DIR"));
+            return Err(
+                Error::denied(format!("`{}` is not this user's alone", path.display())).hint(ELSEWHERE)
+            );
         }
     }
     Ok(())

@@ -18,6 +18,8 @@ fn with_box(test: &str, machine: Machine) -> Option<User> {
     tar.file("etc/group", 0o644, b"root:x:0:\nweb:x:33:\n");
     tar.directory("srv");
     tar.file("srv/file", 0o644, b"of the image");
+    tar.own(33);
+    tar.file("srv/of-web", 0o640, b"of somebody else");
     fs::write(user.path("box.tar"), tar.finish()).unwrap();
     user.ok(&["import", user.path("box.tar").to_str().unwrap(), "box"]);
     Some(user)
@@ -114,6 +116,10 @@ fn a_container_runs_and_its_users_are_the_users_own() {
     ]);
     let limited = user.run(&["run", "--rm", "--memory", "64m", "box", "true"]);
     assert!(limited.succeeded(), "{}", limited.tell());
+    // What the first process leaves behind ends with it, though nothing but us holds it together.
+    let shared = user.ok(&["run", "--rm", "--pid", "host", "box", "sh", "-c", "sleep 1234567 & echo on"]);
+    assert_eq!(shared, "on\n");
+    assert!(!user.processes().iter().any(|(_, words)| words.contains("1234567")), "{:?}", user.processes());
     let info = user.ok(&["info"]);
     assert!(info.contains("rootless"), "{info}");
     let options = user.ok(&["info", "--format", "{{.SecurityOptions}}"]);
@@ -139,6 +145,14 @@ fn a_service_is_reached_watched_and_ended() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free again");
     user.ok(&["start", "web"]);
     until("it answers again", || page(&format!("127.0.0.1:{port}")));
+    user.ok(&["rm", "--force", "web"]);
+    user.ok(&["run", "--detach", "--name", "web", "box", "sleep", "1000"]);
+    for words in
+        [&["pause", "web"][..], &["stats", "--no-stream", "web"], &["update", "--memory", "64m", "web"]]
+    {
+        let refused = user.run(words);
+        assert!(refused.stderr().contains("no cgroup has been given to this user"), "{}", refused.tell());
+    }
     user.ok(&["rm", "--force", "web"]);
     let low = user.run(&["run", "--rm", "--publish", "127.0.0.1:7:80", "box", "true"]);
     assert!(low.stderr().contains("permission denied"), "{}", low.tell());
@@ -287,6 +301,29 @@ fn several_commands_at_once_share_one_holder() {
 }
 
 #[test]
+fn a_session_with_a_cgroup_limits_counts_and_pauses() {
+    let test = "a_session_with_a_cgroup_limits_counts_and_pauses";
+    let machine = Machine { with_cgroup: true, ..Machine::default() };
+    let Some(user) = with_box(test, machine) else { return };
+    let Some(service) = user.service() else { return skipped(test, "this machine has no cgroup v2") };
+    user.ok(&["run", "--detach", "--name", "web", "--memory", "64m", "box", "sleep", "1000"]);
+    user.ok(&["pause", "web"]);
+    assert!(user.ok(&["ps"]).contains("(Paused)"));
+    user.ok(&["unpause", "web"]);
+    assert!(user.ok(&["stats", "--no-stream"]).contains("web"));
+    user.ok(&["exec", "web", "true"]);
+    let id = user.ok(&["inspect", "--format", "{{.Id}}", "web"]);
+    let groups = fs::read_dir(&service).unwrap().flatten().map(|entry| entry.path().join(id.trim()));
+    let group = groups.into_iter().find(|path| path.is_dir()).expect("it has a cgroup of its own");
+    match fs::read_to_string(group.join("memory.max")) {
+        Ok(limit) => assert_eq!(limit, "67108864\n"),
+        Err(_) => skipped(test, "no limit of memory: its controller is v1's on this machine"),
+    }
+    user.ok(&["rm", "--force", "web"]);
+    assert!(!group.exists());
+}
+
+#[test]
 fn without_a_range_there_is_root_alone() {
     let machine = Machine { without_range: true, ..Machine::default() };
     let test = "without_a_range_there_is_root_alone";
@@ -299,6 +336,7 @@ fn without_a_range_there_is_root_alone() {
     let Some(user) = with_box(test, machine) else { return };
     assert_eq!(user.ok(&["run", "--rm", "box", "id", "-u"]), "0\n");
     user.ok(&["run", "--rm", "--tty", "box", "true"]);
+    assert_eq!(user.ok(&["run", "--rm", "box", "stat", "-c", "%u", "/srv/of-web"]), "0\n");
 }
 
 #[test]

@@ -135,9 +135,17 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A ustar archive as it grows.
 #[derive(Default)]
-pub(crate) struct Tar(Vec<u8>);
+pub(crate) struct Tar {
+    bytes: Vec<u8>,
+    owner: u32,
+}
 
 impl Tar {
+    /// What comes from here on is this user's, and the group's of the same number.
+    pub(crate) fn own(&mut self, uid: u32) {
+        self.owner = uid;
+    }
+
     pub(crate) fn directory(&mut self, name: &str) {
         self.entry(name, b'5', 0o755, "", &[]);
     }
@@ -155,8 +163,8 @@ impl Tar {
         let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
         put(100, &format!("{mode:07o}"));
-        put(108, "0000000");
-        put(116, "0000000");
+        put(108, &format!("{:07o}", self.owner));
+        put(116, &format!("{:07o}", self.owner));
         put(124, &format!("{:011o}", bytes.len()));
         put(136, "14000000000");
         put(148, "        ");
@@ -165,13 +173,13 @@ impl Tar {
         header[156] = kind;
         let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
         header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        self.0.extend(header);
-        self.0.extend(bytes);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self.bytes.extend(header);
+        self.bytes.extend(bytes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.0.resize(self.0.len() + 1024, 0);
-        self.0
+        self.bytes.resize(self.bytes.len() + 1024, 0);
+        self.bytes
     }
 }

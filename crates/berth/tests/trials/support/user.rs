@@ -21,6 +21,8 @@ pub(crate) struct Machine {
     pub(crate) without_range: bool,
     /// There is no `newuidmap`.
     pub(crate) without_newuidmap: bool,
+    /// The user's session has a cgroup of its own, as systemd gives it.
+    pub(crate) with_cgroup: bool,
 }
 
 /// An ordinary user with a home.
@@ -74,6 +76,47 @@ impl User {
             chown(self.path(name), Some(uid), Some(uid)).expect("root gives away");
         }
         fs::set_permissions(self.path("run"), fs::Permissions::from_mode(0o700)).expect("it is ours");
+        if let Some(service) = self.service() {
+            self.give(&service).expect("root makes cgroups");
+        }
+    }
+
+    /// Where systemd has the cgroup that it gives to a user.
+    pub(crate) fn service(&self) -> Option<PathBuf> {
+        let mut mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from).into_iter();
+        let v2 = mounts.find(|mount| mount.join("cgroup.controllers").exists());
+        let uid = self.uid();
+        let place = format!("user.slice/user-{uid}.slice/user@{uid}.service");
+        v2.filter(|_| self.machine.with_cgroup).map(|mount| mount.join(place))
+    }
+
+    fn give(&self, service: &Path) -> std::io::Result<()> {
+        let scope = service.join("app.slice/trial.scope");
+        fs::create_dir_all(&scope)?;
+        let above: Vec<_> = service.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()).collect();
+        for dir in above.into_iter().rev() {
+            // Each as far as it is there: a machine with v1 has its controllers elsewhere.
+            for controller in ["memory", "pids", "cpu"] {
+                let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+        }
+        for dir in [service, &service.join("app.slice"), &scope] {
+            for name in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                chown(dir.join(name), Some(self.uid()), Some(self.uid()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_back(&self, service: &Path) {
+        let own = service.join("app.slice/trial.scope");
+        let below = fs::read_dir(service).into_iter().flatten().flatten().map(|entry| entry.path());
+        let rest: Vec<_> = below.filter(|path| path.is_dir()).collect();
+        let above = service.ancestors().take(3).map(Path::to_owned);
+        for dir in std::iter::once(own).chain(rest).chain(above) {
+            // Others may have something in there.
+            let _ = fs::remove_dir(dir);
+        }
     }
 
     /// The user's number.
@@ -109,6 +152,9 @@ impl User {
         script += &format!("mount --bind '{program}' '{}'\n", self.path("berth").display());
         if self.machine.without_newuidmap {
             script += "mount --bind /dev/null \"$(command -v newuidmap)\"\n";
+        }
+        if let Some(service) = self.service() {
+            script += &format!("echo $$ > '{}/app.slice/trial.scope/cgroup.procs'\n", service.display());
         }
         script += &format!("cd '{}'\n", self.home().display());
         script += &format!("exec setpriv --reuid {0} --regid {0} --clear-groups -- \"$@\"", self.uid());
@@ -172,6 +218,9 @@ impl Drop for User {
         }
         for (pid, _) in self.processes() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+        if let Some(service) = self.service() {
+            self.take_back(&service);
         }
     }
 }
