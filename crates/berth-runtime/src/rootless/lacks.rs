@@ -32,20 +32,22 @@ fn is(path: &str, value: &str) -> bool {
 }
 
 fn explained(error: &io::Error, hint: Option<&str>) -> Error {
-    let usual = match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EUSERS) => {
-            "there are as many as may be, or they lie too deep in one another: `sysctl user.max_user_namespaces`"
-        }
-        Some(libc::ENOSYS | libc::EINVAL) => "the kernel has to be built with CONFIG_USER_NS",
-        _ => {
-            "a sandbox, a container or a security module around this process may forbid it; root can run berth without"
-        }
+    let (why, usual) = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EUSERS) => (
+            "there are as many as may be".to_owned(),
+            "or they lie too deep in one another: `sysctl user.max_user_namespaces`",
+        ),
+        Some(libc::ENOSYS | libc::EINVAL) => (
+            "the kernel does not know them".to_owned(),
+            "it has to be built with CONFIG_USER_NS and CONFIG_NET_NS",
+        ),
+        _ => (
+            Error::from(io::Error::from(error.kind())).to_string(),
+            "a sandbox, a container or a security module around this process may forbid it; root can run berth without",
+        ),
     };
-    Error::unsupported(format!(
-        "this machine does not let its users have namespaces of their own: {}",
-        Error::from(io::Error::from(error.kind()))
-    ))
-    .hint(hint.unwrap_or(usual))
+    Error::unsupported(format!("this machine does not let its users have namespaces of their own: {why}"))
+        .hint(hint.unwrap_or(usual))
 }
 
 #[cfg(test)]

@@ -108,9 +108,9 @@ fn remove(path: &Path) -> Result<()> {
 /// Who could write there could lead us into namespaces of his own.
 fn make_private(caller: &Caller, directory: &Path) -> Result<()> {
     const ELSEWHERE: &str = "name a directory of your own with `--runroot`, or set XDG_RUNTIME_DIR";
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory).at(directory);
-    made.map_err(|error| error.hint(ELSEWHERE))?;
-    for path in [&caller.runroot, directory] {
+    for path in [caller.runroot.as_path(), directory] {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path).at(path);
+        made.map_err(|error| error.hint(ELSEWHERE))?;
         let found = fs::symlink_metadata(path).at(path)?;
         if !found.is_dir() || found.uid() != caller.uid || found.mode() & 0o022 != 0 {
             return Err(

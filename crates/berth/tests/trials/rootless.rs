@@ -1,9 +1,10 @@
 //! The same binary without root: an ordinary user with a range of users, without one, and on machines that lack something.
 
-use super::support::{Machine, User, busybox_tar, has_uplink, skipped};
+use super::support::{Machine, Registry, User, busybox, busybox_tar, has_uplink, skipped};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A user with the image `box`.
@@ -239,6 +240,31 @@ fn images_are_built_and_leave() {
     user.ok(&["load", "--input", "app.tar"]);
     assert_eq!(user.ok(&["run", "--rm", "app"]), "text\ngiven\n");
     user.ok(&["rmi", "app"]);
+}
+
+#[test]
+fn an_image_comes_from_a_registry_and_goes_back() {
+    let test = "an_image_comes_from_a_registry_and_goes_back";
+    let Some(image) = busybox(&["echo", "pulled"]) else {
+        return skipped(test, "there is no static busybox");
+    };
+    let Some(user) = User::new(test, Machine::default()) else { return };
+    let registry = Registry::start();
+    let reference = registry.add("rootless/box", &image);
+    user.ok(&["pull", &reference]);
+    assert_eq!(user.ok(&["run", "--rm", &reference]), "pulled\n");
+    user.ok(&["save", "--output", "box.tar", &reference]);
+    user.ok(&["rmi", &reference]);
+    user.ok(&["load", "--input", "box.tar"]);
+    assert_eq!(user.ok(&["run", "--rm", &reference]), "pulled\n");
+    let mut layouts =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("shared/images/alpine"));
+    let Some(layout) = layouts.find(|layout| layout.is_dir()) else {
+        return skipped(test, "there is no shared/images beside the repository");
+    };
+    user.ok(&["copy", &format!("oci:{}:alpine:3.20", layout.display()), "store:alpine"]);
+    assert_eq!(user.ok(&["run", "--rm", "alpine", "stat", "-c", "%u %g", "/etc/shadow"]), "0 42\n");
+    assert_eq!(user.ok(&["run", "--rm", "--user", "nobody", "alpine", "id", "-un"]), "nobody\n");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// Numbers that no machine gives to anybody.
-const FIRST_UID: u32 = 61_000;
+/// Numbers that no machine gives to anybody: beyond those that systemd has for services and containers.
+const FIRST_UID: u32 = 1_900_000_000;
 const FIRST_OF_RANGE: u32 = 3_000_000_000;
 const RANGE: u32 = 65_536;
 
@@ -110,10 +110,15 @@ impl User {
 
     fn take_back(&self, service: &Path) {
         let own = service.join("app.slice/trial.scope");
+        let start = std::time::Instant::now();
+        // Whoever was killed leaves it in his own time.
+        while fs::remove_dir(&own).is_err() && own.exists() && start.elapsed().as_secs() < 10 {
+            std::thread::yield_now();
+        }
         let below = fs::read_dir(service).into_iter().flatten().flatten().map(|entry| entry.path());
         let rest: Vec<_> = below.filter(|path| path.is_dir()).collect();
         let above = service.ancestors().take(3).map(Path::to_owned);
-        for dir in std::iter::once(own).chain(rest).chain(above) {
+        for dir in rest.into_iter().chain(above) {
             // Others may have something in there.
             let _ = fs::remove_dir(dir);
         }
