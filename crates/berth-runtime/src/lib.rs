@@ -68,6 +68,14 @@ pub fn become_user_of_files(uid: u32, gid: u32) -> berth_oci::Result<()> {
     berth_sys::process::as_user_of_files(uid, gid).context(|| "cannot act as the container's root")
 }
 
+/// Whether containers below the cgroup `parent` have cgroups: an ordinary user's may have none.
+///
+/// # Errors
+/// The machine has none at all.
+pub fn has_cgroups(parent: &str) -> berth_oci::Result<bool> {
+    Ok(!cgroup::Layout::for_parent(parent)?.hierarchies.is_empty())
+}
+
 /// The last of the groups that containers can have: all of the kernel's, but for an ordinary user's berth.
 ///
 /// # Errors

@@ -153,6 +153,14 @@ impl Engine {
         format!("{}/{}", self.settings().cgroup_base, self.site().names().nft_table)
     }
 
+    /// Whether its containers are limited and counted.
+    ///
+    /// # Errors
+    /// The machine has no cgroups at all.
+    pub fn has_cgroups(&self) -> Result<bool> {
+        berth_runtime::has_cgroups(&self.cgroup_parent())
+    }
+
     /// What the monitor runs after the exit of a container that is to go with its process.
     fn cleanup_command(&self, id: &str) -> Vec<String> {
         let location = &self.settings().location;

@@ -80,6 +80,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
     let Inherited { placement, stdio, gate, sources } = inherited;
     let process = plan.spec.process().as_ref().ok_or_else(|| Error::invalid("no process"))?;
     let mut warnings = Vec::new();
+    let keep_groups = identity::keeps_groups(plan.subject.annotations.as_ref())?;
     let prepared = prepare(plan, process, placement, &stdio, sources, channel, &mut warnings)
         .map_err(not_the_program)?;
     let program = look_up(process, plan.user, true)?;
@@ -97,7 +98,7 @@ fn run(plan: &ContainerPlan<'_>, inherited: Inherited, channel: &mut Channel) ->
         reaper: plan.reaper,
         is_attended: plan.is_attended,
         labels: prepared.labels,
-        keep_groups: identity::keeps_groups(plan.subject.annotations.as_ref()),
+        keep_groups,
     };
     become_program(&program, process, last, channel)
 }

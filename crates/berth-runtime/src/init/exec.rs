@@ -45,6 +45,7 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
         die_with_parent()?;
     }
     let mut warnings = Vec::new();
+    let keep_groups = identity::keeps_groups(plan.subject.annotations.as_ref())?;
     if let Some(adjustment) = plan.process.oom_score_adj() {
         limits::set_oom_score_adj(adjustment, &mut warnings)?;
     }
@@ -80,7 +81,7 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
         is_attended: plan.is_attended,
         labels,
         reaper: false,
-        keep_groups: identity::keeps_groups(plan.subject.annotations.as_ref()),
+        keep_groups,
     };
     become_program(&program, plan.process, last, channel)
 }

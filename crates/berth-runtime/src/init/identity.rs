@@ -35,9 +35,13 @@ pub(super) fn resolve(root: BorrowedFd<'_>, user: Option<&str>, process: &Proces
 /// The annotation with which podman asks for `--group-add keep-groups`, of this name because crun had it first.
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
-/// Whether the program is to have the supplementary groups of whoever called us.
-pub(super) fn keeps_groups(annotations: Option<&HashMap<String, String>>) -> bool {
-    annotations.and_then(|all| all.get(KEEP_GROUPS)).is_some_and(|value| value == "1")
+/// Whether the program is to have the supplementary groups of whoever called us: because it is asked for, or because a user
+/// who has mapped himself alone may not choose any; nobody can name those that he has in there. To be asked while `/proc`
+/// is the host's.
+pub(super) fn keeps_groups(annotations: Option<&HashMap<String, String>>) -> Result<bool> {
+    let is_asked = annotations.and_then(|all| all.get(KEEP_GROUPS)).is_some_and(|value| value == "1");
+    let may_choose = berth_sys::users::may_set_groups().context(|| "cannot read `/proc/self/setgroups`")?;
+    Ok(is_asked || !may_choose)
 }
 
 /// A group that is only the primary one could be left by a set-group-id program: it is in the list too, as docker has
@@ -91,21 +95,12 @@ fn empty(capabilities: LinuxCapabilities) -> LinuxCapabilities {
 fn become_user(identity: &Identity, keep_groups: bool) -> Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if !keep_groups && may_set_groups()? {
+    if !keep_groups {
         step(set_thread_groups(&groups), "set supplementary groups")?;
     }
     step(set_thread_gid(gid), "set the group")?;
     step(set_thread_res_gid(gid, gid, gid), "set the group")?;
     step(set_thread_res_uid(uid, uid, uid), "set the user")
-}
-
-/// Somebody who has mapped himself alone keeps the groups that he has, which nobody can name in there. A `/proc` of the
-/// container's that does not tell is no reason to let the groups be.
-fn may_set_groups() -> Result<bool> {
-    match berth_sys::users::may_set_groups() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        answer => answer.context(|| "cannot read `/proc/self/setgroups`"),
-    }
 }
 
 fn step(result: rustix::io::Result<()>, what: &str) -> Result<()> {

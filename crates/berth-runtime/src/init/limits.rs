@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 fn resource(kind: PosixRlimitType) -> (Resource, &'static str) {
     match kind {
@@ -31,8 +32,26 @@ fn resource(kind: PosixRlimitType) -> (Resource, &'static str) {
     }
 }
 
+/// What this process had before it took more descriptors for itself.
+static GIVEN: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process have so many descriptors, or as many as it may; its containers' processes have what it had.
+pub(crate) fn take_descriptors(wanted: u64) -> Result<()> {
+    let given = getrlimit(Resource::Nofile);
+    let most = given.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if !below(given.current, Some(most)) {
+        return Ok(());
+    }
+    let _ = GIVEN.set(given);
+    let more = Rlimit { current: Some(most), ..given };
+    setrlimit(Resource::Nofile, more).map_err(io::Error::from).context(|| cannot("nofile"))
+}
+
 /// Sets them, for this process.
 pub(super) fn set_limits(limits: &[PosixRlimit], warnings: &mut Vec<String>) -> Result<()> {
+    if let Some(given) = GIVEN.get() {
+        setrlimit(Resource::Nofile, *given).map_err(io::Error::from).context(|| cannot("nofile"))?;
+    }
     for limit in limits {
         let (resource, name) = resource(limit.typ());
         let wanted = Rlimit { current: number(limit.soft()), maximum: number(limit.hard()) };

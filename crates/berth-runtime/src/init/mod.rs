@@ -22,6 +22,7 @@ pub(crate) use container::{ContainerPlan, Inherited, container};
 pub(crate) use exec::{ExecPlan, exec};
 pub(crate) use gate::Gate;
 pub(crate) use identity::CAPABILITIES;
+pub(crate) use limits::take_descriptors;
 pub(crate) use surroundings::{become_root, has_new};
 
 use berth_oci::{Context, Result};

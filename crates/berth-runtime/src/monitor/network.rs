@@ -5,7 +5,9 @@
 
 use super::{CONTAINER, Monitor};
 use crate::dns;
+use crate::init::take_descriptors;
 use crate::net::{self, Joined, NetworkPlan, Place, PortMapping};
+use crate::relay::DESCRIPTORS;
 use crate::state::Status;
 use berth_oci::{AtPath, Error, Kind, Result};
 use std::fs::{self, File};
@@ -117,6 +119,9 @@ impl Monitor {
         let attached = net::setup(plan, place)?;
         self.warnings.extend(attached.notes);
         self.held_ports.insert(plan.network.name.clone(), attached.held);
+        if !attached.served.is_empty() {
+            take_descriptors(DESCRIPTORS)?;
+        }
         self.relays.reach_from(plan.network.home.namespace()?);
         self.relays.serve(&plan.network.name, attached.served)?;
         self.add_to_hosts(&attached.joined)?;

@@ -13,14 +13,19 @@ use datagrams::Datagrams;
 use flow::Flow;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, listen, socket_with};
+use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-/// Each has two descriptors, of which a process has some thousands.
+/// Each has two descriptors.
 const MOST_FLOWS: usize = 1024;
+/// Those that a monitor has for other things.
+const OTHERS: u64 = 256;
+/// How many a process needs that serves ports: more than users are given by themselves.
+pub(crate) const DESCRIPTORS: u64 = 2 * MOST_FLOWS as u64 + OTHERS;
 const BACKLOG: i32 = 1024;
 
 /// What `poll` is to look at.
@@ -50,6 +55,13 @@ pub(crate) struct Relays {
     next_number: u32,
     /// The network that containers are reached from, if it is not ours.
     from: Option<OwnedFd>,
+}
+
+/// A connection for which there is no descriptor would be offered again and again.
+fn most_flows() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
+    let most = usize::try_from(descriptors.saturating_sub(OTHERS) / 2).unwrap_or(MOST_FLOWS);
+    most.clamp(1, MOST_FLOWS)
 }
 
 /// A socket for what a container is told, in the network from which it can be reached.
@@ -98,7 +110,7 @@ impl Relays {
 
     /// What is waited for.
     pub(crate) fn interests(&self) -> impl Iterator<Item = (Interest, BorrowedFd<'_>, PollFlags)> {
-        let has_room = self.flows.len() < MOST_FLOWS;
+        let has_room = self.flows.len() < most_flows();
         let listeners = self.listeners.iter().enumerate().filter(move |_| has_room);
         let listeners = listeners
             .map(|(at, listener)| (Interest::Connections(at), listener.socket.as_fd(), PollFlags::IN));

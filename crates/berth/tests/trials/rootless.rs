@@ -123,6 +123,7 @@ fn a_container_runs_and_its_users_are_the_users_own() {
     assert!(!user.processes().iter().any(|(_, words)| words.contains("1234567")), "{:?}", user.processes());
     let info = user.ok(&["info"]);
     assert!(info.contains("rootless"), "{info}");
+    assert_eq!(user.ok(&["info", "--format", "{{.CgroupDriver}}"]), "none\n");
     let options = user.ok(&["info", "--format", "{{.SecurityOptions}}"]);
     assert!(options.contains("name=rootless"), "{options}");
     user.ok(&["system", "check"]);
@@ -134,13 +135,20 @@ fn a_service_is_reached_watched_and_ended() {
     let Some(user) = with_box("a_service_is_reached_watched_and_ended", Machine::default()) else { return };
     let port = free_port();
     let publish = format!("127.0.0.1:{port}:80");
-    user.ok(&["run", "--detach", "--name", "web", "--publish", &publish, "box", "sh", "-c", SAY_HELLO]);
+    // As few descriptors as most sessions give.
+    let program = user.path("berth");
+    let few = format!("ulimit -Sn 1024; exec '{}' \"$@\"", program.display());
+    let run = ["sh", "-c", &few, "sh", "run", "--detach", "--name", "web", "--publish", &publish, "box"];
+    let started = user.command(&[&run[..], &["sh", "-c", SAY_HELLO]].concat()).output().unwrap();
+    assert!(started.status.success(), "{started:?}");
     let text = until("a published port answers", || page(&format!("127.0.0.1:{port}")));
     assert_eq!(text, "hello\n");
     assert_eq!(user.ok(&["port", "web"]), format!("80/tcp -> 127.0.0.1:{port}\n"));
     assert_eq!(user.ok(&["exec", "web", "cat", "/srv/file"]), "of the image");
     assert!(user.ok(&["top", "web"]).contains("nc -l"), "{}", user.ok(&["top", "web"]));
     until("the request is in the log", || user.ok(&["logs", "web"]).contains("GET / HTTP/1.0").then_some(()));
+    let limit = user.ok(&["exec", "web", "sh", "-c", "ulimit -Sn"]);
+    assert_eq!(limit, "1024\n", "what serves its port has more, but not the container");
     user.ok(&["stop", "--time", "1", "web"]);
     assert!(user.ok(&["ps", "--all"]).contains("Exited"));
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free again");
@@ -337,6 +345,7 @@ fn a_session_with_a_cgroup_limits_counts_and_pauses() {
     assert!(user.ok(&["ps"]).contains("(Paused)"));
     user.ok(&["unpause", "web"]);
     assert!(user.ok(&["stats", "--no-stream"]).contains("web"));
+    assert_eq!(user.ok(&["info", "--format", "{{.CgroupDriver}}"]), "cgroupfs\n");
     user.ok(&["exec", "web", "true"]);
     let id = user.ok(&["inspect", "--format", "{{.Id}}", "web"]);
     let groups = fs::read_dir(&service).unwrap().flatten().map(|entry| entry.path().join(id.trim()));

@@ -60,7 +60,7 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "DriverStatus": [["Layers", layers(context)]],
         "SystemTime": jiff::Timestamp::now().to_string(),
         "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": if engine.has_cgroups()? { "cgroupfs" } else { "none" },
         "CgroupVersion": if fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok() { "2" } else { "1" },
         "KernelVersion": uname.release().to_string_lossy(),
         "OperatingSystem": operating_system(),
