@@ -181,7 +181,8 @@ impl FromStr for SecurityOption {
             return Ok(Self::NoNewPrivileges(true));
         }
         let invalid = || Error::invalid(format!("invalid --security-opt 2: \"{text}\""));
-        let (key, value) = text.split_once(['=', ':']).ok_or_else(invalid)?;
+        let bare = || Error::invalid(format!("Invalid --security-opt: \"{text}\""));
+        let (key, value) = text.split_once(['=', ':']).ok_or_else(bare)?;
         match (key, value) {
             ("no-new-privileges", "true") => Ok(Self::NoNewPrivileges(true)),
             ("no-new-privileges", "false") => Ok(Self::NoNewPrivileges(false)),
@@ -253,9 +254,9 @@ mod tests {
             ("unmask=/proc/acpi", "Unmask([\"/proc/acpi\"])"),
             ("unmask=ALL", "SystemPathsUnconfined"),
             ("writable-cgroups=true", "WritableCgroups(true)"),
-            ("writable-cgroups", "invalid --security-opt 2: \"writable-cgroups\""),
+            ("writable-cgroups", "Invalid --security-opt: \"writable-cgroups\""),
             ("apparmor=docker-default", "--security-opt apparmor=docker-default is not supported"),
-            ("nonsense", "invalid --security-opt 2: \"nonsense\""),
+            ("nonsense", "Invalid --security-opt: \"nonsense\""),
             ("seccomp=", "invalid --security-opt 2: \"seccomp=\""),
         ] {
             let got = text.parse::<SecurityOption>().map_or_else(|e| e.to_string(), |o| format!("{o:?}"));

@@ -4,7 +4,7 @@ use super::process::{self, Process};
 use super::{CONTAINER, Monitor};
 use crate::birth;
 use crate::bundle::{Exec, Stdin};
-use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch};
+use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch, leave_service};
 use crate::hook::Subject;
 use crate::init::{ContainerPlan, ExecPlan, Gate, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
@@ -21,6 +21,9 @@ impl Monitor {
         let process = spec.process().as_ref().ok_or_else(|| Error::invalid("no process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
         let layout = Layout::for_parent(&self.bundle.cgroup_parent)?;
+        if let Err(error) = leave_service(&layout, &self.bundle.cgroup_parent) {
+            self.warnings.push(format!("the container ends with the service that starts it: {error}"));
+        }
         let none = LinuxResources::default();
         let resources = linux.resources().as_ref().unwrap_or(&none);
         let plan = CgroupPlan::new(&layout, &self.bundle.cgroup_parent, &self.bundle.id, resources)?;

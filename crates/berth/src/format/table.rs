@@ -16,6 +16,9 @@ pub(crate) struct Column<T: 'static> {
     pub(crate) value: fn(&T) -> Value,
 }
 
+/// Go's name of a row of docker's list of containers.
+pub(crate) const CONTAINERS: &str = "*formatter.ContainerContext";
+
 /// What a listing can show.
 pub(crate) struct Listing<T: 'static> {
     /// Go's name of the row type, for error messages: `*formatter.imageContext`.
@@ -59,12 +62,13 @@ impl<T: 'static> Listing<T> {
             Style::Table(text) => (text, true),
             Style::Raw(text) => (text, false),
         };
-        let template = Template::parse(text).map_err(|error| reworded(&error, "failed to parse template"))?;
+        let template =
+            Template::parse(text).map_err(|error| self.reworded(error, "failed to parse template"))?;
         let mut out = String::new();
         for row in rows {
             let row = Value::Object(Rc::new(Row { item: row, listing: self.clone_static() }));
             let written = template.render_to(&mut out, &row, Options::default());
-            written.map_err(|error| reworded(&error, "failed to execute template"))?;
+            written.map_err(|error| self.reworded(error, "failed to execute template"))?;
             out.push('\n');
         }
         match is_table {
@@ -77,6 +81,14 @@ impl<T: 'static> Listing<T> {
         }
     }
 
+    /// Docker's list of containers, which looks at the template before the others do, has other words before Go's.
+    fn reworded(&self, error: Error, words: &str) -> Error {
+        match error.message().strip_prefix("template parsing error") {
+            Some(said) if self.type_name == CONTAINERS => Error::invalid(format!("{words}{said}")),
+            _ => error,
+        }
+    }
+
     fn clone_static(&self) -> Listing<T> {
         Listing { type_name: self.type_name, columns: self.columns, label: self.label }
     }
@@ -86,15 +98,6 @@ impl<T: 'static> Listing<T> {
         let entries = titled.map(|column| (column.name.to_owned(), column.title.into())).collect();
         Value::Map(Rc::new(super::template::GoMap { entries, of_text: false }))
     }
-}
-
-/// Docker's listings have other words before Go's than its `inspect`.
-fn reworded(error: &Error, words: &str) -> Error {
-    let message = error.message();
-    Error::invalid(format!(
-        "{words}: {}",
-        message.strip_prefix("template parsing error: ").unwrap_or(message)
-    ))
 }
 
 struct Row<T: 'static> {
@@ -251,7 +254,7 @@ mod tests {
             ),
             (
                 Some("{{.Bad}}"),
-                "failed to execute template: template: :1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",
+                "template parsing error: template: :1:2: executing \"\" at <.Bad>: can't evaluate field Bad in type *formatter.rowContext",
             ),
         ] {
             assert_eq!(render(format), expected, "{format:?}");

@@ -408,3 +408,52 @@ fn a_container_that_is_to_go_goes_even_when_its_monitor_was_killed() {
     assert!(!berth.run(&["inspect", "web"]).succeeded());
     assert_eq!(std::fs::read_dir(berth.root().join("containers")).unwrap().count(), 0);
 }
+
+/// A cgroup as systemd makes them for services, where this machine's systemd would look for it; gone when dropped.
+struct Service(std::path::PathBuf);
+
+impl Service {
+    fn new() -> Option<Self> {
+        let root = ["systemd", "unified", "."].map(|name| std::path::Path::new("/sys/fs/cgroup").join(name));
+        let root = root.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+        let home = root.join(format!("berth-trial-{}.service", std::process::id()));
+        std::fs::create_dir(&home).ok()?;
+        Some(Self(home))
+    }
+
+    fn processes(&self) -> String {
+        std::fs::read_to_string(self.0.join("cgroup.procs")).expect("it is there")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_container_is_no_part_of_the_service_that_starts_it() {
+    let test = "a_container_is_no_part_of_the_service_that_starts_it";
+    let Some(berth) = boxed(test) else { return };
+    let Some(service) = Service::new() else {
+        return super::support::skipped(test, "no cgroup can be made here");
+    };
+    let run = berth.command(&["run", "-d", "--name", "free", "box", "sleep", "1000"], None);
+    let mut inside = std::process::Command::new("/bin/sh");
+    inside.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&service.0);
+    inside.arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    let done = inside.output().expect("sh");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // What systemd would kill with the service: nobody.
+    assert_eq!(service.processes(), "");
+    let monitor = monitor_of(&berth, "free");
+    assert!(std::fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap().contains("-monitors"));
+    berth.ok(&["rm", "-f", "free"]);
+}

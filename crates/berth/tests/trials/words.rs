@@ -96,7 +96,7 @@ fn wrong_words_are_told_as_docker_tells_them() {
         (
             &["images", "--format", "{{.Name"],
             1,
-            "Error: failed to parse template: template: :1: unclosed action\n",
+            "Error: template parsing error: template: :1: unclosed action\n",
         ),
     ] {
         let outcome = berth.run(words);

@@ -4,7 +4,7 @@ use super::describe::{self, command, ellipsis, labels_text, ports_text, status};
 use crate::cli::Context;
 use crate::exit::{ClientSide, Exit, Outcome};
 use crate::filters::{self, Filter, Filters};
-use crate::format::table::{Column, Listing, Style};
+use crate::format::table::{CONTAINERS, Column, Listing, Style};
 use crate::format::template::{GoMap, Value, print};
 use crate::format::{human, time};
 use crate::terminal;
@@ -186,7 +186,7 @@ impl ImageNames<'_> {
 }
 
 static LISTING: Listing<Row> = Listing {
-    type_name: "*formatter.ContainerContext",
+    type_name: CONTAINERS,
     label: Some(|row, name| row.container.document.process.labels.get(name).cloned().unwrap_or_default()),
     columns: &[
         Column { name: "ID", title: "CONTAINER ID", value: |row| row.id().into() },

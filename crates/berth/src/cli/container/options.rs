@@ -395,7 +395,10 @@ impl ContainerOptions {
     fn security(&self) -> std::result::Result<Security, Failure> {
         let mut security = Security::default();
         for text in &self.security_opt {
-            match text.parse::<SecurityOption>()? {
+            let option = text.parse::<SecurityOption>();
+            // Docker's client finds what has no value, its daemon what has a wrong one.
+            let option = if text.contains(['=', ':']) { option? } else { option.client()? };
+            match option {
                 SecurityOption::NoNewPrivileges(on) => security.no_new_privileges = on,
                 SecurityOption::SeccompUnconfined => security.seccomp = Seccomp::Unconfined,
                 SecurityOption::SeccompBuiltin => security.seccomp = Seccomp::Default,

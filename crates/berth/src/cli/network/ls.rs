@@ -96,7 +96,7 @@ struct Row {
 }
 
 static LISTING: Listing<Row> = Listing {
-    type_name: "*formatter.networkContext",
+    type_name: "*network.networkContext",
     label: Some(|row, name| row.network.labels.get(name).cloned().unwrap_or_default()),
     columns: &[
         Column { name: "ID", title: "NETWORK ID", value: |row| row.id().into() },
