@@ -1,8 +1,10 @@
 //! What was written over layers, as a layer: an overlay's upper directory becomes a tar.
 //!
-//! Whiteouts and opaque directories are overlayfs' own signs, so nothing is compared with what lies below.
-//! Invariant: names come sorted and times in whole seconds: equal trees make equal bytes.
+//! Whiteouts and opaque directories are overlayfs' own signs. Where what lies below is given, what a step only touched is
+//! left out, and an opaque directory becomes a whiteout for each name that it hides: layers that say the same are then
+//! the same. Invariant: names come sorted and times in whole seconds: equal trees make equal bytes.
 
+use self::base::Base;
 use crate::lease::Lease;
 use crate::overlay;
 use crate::store::Store;
@@ -14,14 +16,18 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
+
+mod base;
 
 /// How an upper directory is read.
 #[derive(Clone, Debug, Default)]
 pub struct ChangesOptions {
     /// No file is younger than this: seconds since 1970.
     pub latest: Option<i64>,
+    /// The tree that lies below, as a path for this process.
+    pub base: Option<PathBuf>,
     /// Paths that stand there only for the sake of a mount, relative to the root: left out where they are empty.
     pub stubs: Vec<Vec<u8>>,
 }
@@ -90,37 +96,41 @@ fn is_broken_pipe(error: &Error) -> bool {
 pub fn write_changes(upper: &Path, options: &ChangesOptions, out: &mut dyn Write) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(io::Error::from).at(upper)?;
-    let mut walk = Walk { options, writer: Writer::new(out), links: HashMap::new() };
-    if attribute(root.as_fd(), overlay::opaque())?.as_deref() == Some(b"y") {
-        walk.whiteout(b".wh..wh..opq")?;
-    }
-    walk.directory(&root, b"").context(|| format!("what was written to `{}`", upper.display()))?;
+    let base = options.base.as_deref().map(Base::open).transpose()?;
+    let mut walk = Walk { options, base, writer: Writer::new(out), links: HashMap::new(), above: Vec::new() };
+    let hides = walk.hide(&root, b"", false)?;
+    walk.directory(&root, b"", hides).context(|| format!("what was written to `{}`", upper.display()))?;
     walk.writer.finish().map(drop)
 }
 
+type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
 struct Walk<'a, W: Write> {
     options: &'a ChangesOptions,
+    base: Option<Base>,
     writer: Writer<W>,
+    /// Directories that lead here and are as they were: written when something in them has to be.
+    above: Vec<(Vec<u8>, Stat, Attributes)>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
 }
 
 impl<W: Write> Walk<'_, W> {
-    /// Everything in a directory, sorted by name.
-    fn directory(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<()> {
+    /// Everything in a directory, sorted by name. `hides`: nothing of what lies below is seen in it.
+    fn directory(&mut self, directory: &OwnedFd, path: &[u8], hides: bool) -> Result<()> {
         for name in names(directory)? {
             let inner = join(path, name.as_bytes());
-            self.name(directory, &name, &inner)
+            self.name(directory, &name, &inner, hides)
                 .context(|| format!("`{}`", String::from_utf8_lossy(&inner)))?;
         }
         Ok(())
     }
 
-    fn name(&mut self, directory: &OwnedFd, name: &CStr, path: &[u8]) -> Result<()> {
+    fn name(&mut self, directory: &OwnedFd, name: &CStr, path: &[u8], hides: bool) -> Result<()> {
         let stat = rustix::fs::statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
             .map_err(io::Error::from)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.subdirectory(directory, name, path, &stat),
+            FileType::Directory => self.subdirectory(directory, name, path, &stat, hides),
             FileType::CharacterDevice if stat.st_rdev == 0 => {
                 let (parent, last) = split(path);
                 self.whiteout(&join(parent, &[b".wh.", last].concat()))
@@ -132,7 +142,14 @@ impl<W: Write> Walk<'_, W> {
         }
     }
 
-    fn subdirectory(&mut self, parent: &OwnedFd, name: &CStr, path: &[u8], stat: &Stat) -> Result<()> {
+    fn subdirectory(
+        &mut self,
+        parent: &OwnedFd,
+        name: &CStr,
+        path: &[u8],
+        stat: &Stat,
+        hides: bool,
+    ) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(io::Error::from)?;
         if attribute(directory.as_fd(), overlay::redirect())?.is_some() {
@@ -143,11 +160,39 @@ impl<W: Write> Walk<'_, W> {
             return Ok(());
         }
         let attributes = capability(directory.as_fd())?;
-        self.entry(path, NewKind::Directory, stat, &attributes, &mut io::empty())?;
-        if attribute(directory.as_fd(), overlay::opaque())?.as_deref() == Some(b"y") {
-            self.whiteout(&join(path, b".wh..wh..opq"))?;
+        let is_same = match &self.base {
+            Some(base) if !hides => base.has_same(path, stat, &attributes, None)?,
+            _ => false,
+        };
+        match is_same {
+            true => self.above.push((path.to_vec(), *stat, attributes)),
+            false => self.entry(path, NewKind::Directory, stat, &attributes, &mut io::empty())?,
         }
-        self.directory(&directory, path)
+        let hides = self.hide(&directory, path, hides)?;
+        self.directory(&directory, path, hides)?;
+        if self.above.last().is_some_and(|(above, ..)| above == path) {
+            self.above.pop();
+        }
+        Ok(())
+    }
+
+    /// Takes away what an opaque directory hides; answers whether it hides anything.
+    fn hide(&mut self, directory: &OwnedFd, path: &[u8], hides: bool) -> Result<bool> {
+        if !hides && attribute(directory.as_fd(), overlay::opaque())?.as_deref() != Some(b"y") {
+            return Ok(false);
+        }
+        let Some(base) = &self.base else {
+            // All of it, at once; directories in it say nothing more.
+            if !hides {
+                self.whiteout(&join(path, b".wh..wh..opq"))?;
+            }
+            return Ok(true);
+        };
+        let here = names(directory)?;
+        for name in base.names(path)?.into_iter().filter(|name| !here.contains(name)) {
+            self.whiteout(&join(path, &[b".wh.", name.to_bytes()].concat()))?;
+        }
+        Ok(true)
     }
 
     fn file(
@@ -159,6 +204,9 @@ impl<W: Write> Walk<'_, W> {
         kind: FileType,
     ) -> Result<()> {
         let none = BTreeMap::new();
+        if self.is_untouched(directory, name, path, stat, kind)? {
+            return Ok(());
+        }
         if stat.st_nlink > 1 {
             match self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
                 Some(first) => {
@@ -190,7 +238,40 @@ impl<W: Write> Walk<'_, W> {
         self.entry(path, kind, stat, &none, &mut io::empty())
     }
 
+    /// Whether it is what lies below: overlayfs copies a file up for an owner or a mode that it has already.
+    fn is_untouched(
+        &self,
+        directory: &OwnedFd,
+        name: &CStr,
+        path: &[u8],
+        stat: &Stat,
+        kind: FileType,
+    ) -> Result<bool> {
+        let (Some(base), FileType::RegularFile) = (&self.base, kind) else { return Ok(false) };
+        if !base.may_have_same(path, stat)? {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOATIME;
+        let file = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(io::Error::from)?;
+        let attributes = capability(file.as_fd())?;
+        base.has_same(path, stat, &attributes, Some(File::from(file)))
+    }
+
     fn entry(
+        &mut self,
+        path: &[u8],
+        kind: NewKind<'_>,
+        stat: &Stat,
+        xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
+        content: &mut dyn io::Read,
+    ) -> Result<()> {
+        for (path, stat, xattrs) in std::mem::take(&mut self.above) {
+            self.write(&path, NewKind::Directory, &stat, &xattrs, &mut io::empty())?;
+        }
+        self.write(path, kind, stat, xattrs, content)
+    }
+
+    fn write(
         &mut self,
         path: &[u8],
         kind: NewKind<'_>,
@@ -210,6 +291,9 @@ impl<W: Write> Walk<'_, W> {
 
     fn whiteout(&mut self, path: &[u8]) -> Result<()> {
         let none = BTreeMap::new();
+        for (path, stat, xattrs) in std::mem::take(&mut self.above) {
+            self.write(&path, NewKind::Directory, &stat, &xattrs, &mut io::empty())?;
+        }
         let (kind, mode) = (NewKind::File(0), 0);
         let entry = NewEntry { path, kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: &none };
         self.writer.entry(&entry, &mut io::empty())
@@ -255,5 +339,83 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Makes files (`a/b=text`) and directories (`a/`), all of one moment.
+    fn tree(root: &Path, words: &str) {
+        for word in words.split_whitespace() {
+            match word.split_once('=') {
+                Some((name, text)) => {
+                    fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+                    fs::write(root.join(name), text).unwrap();
+                }
+                None => fs::create_dir_all(root.join(word)).unwrap(),
+            }
+        }
+        still(root);
+    }
+
+    fn still(path: &Path) {
+        if path.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| still(&entry.unwrap().path()));
+        }
+        File::open(path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+
+    #[test]
+    fn a_layer_says_what_is_new() {
+        for (base, upper, opaque, with, without) in [
+            // Copied up for nothing.
+            ("d/f=1 d/g=2", "d/f=1 d/g=3", "", "d d/g", "d d/f d/g"),
+            ("d/e/f=1", "d/e/f=1", "", "", "d d/e d/e/f"),
+            ("f=1", "f=12", "", "f", "f"),
+            // Removed and made anew.
+            ("d/a=1 d/b=2 d/e/x=3", "d/b=9", "d", "d d/.wh.a d/.wh.e d/b", "d d/.wh..wh..opq d/b"),
+            ("d/e/x=1", "d/e/y=2", "d", "d d/e d/e/.wh.x d/e/y", "d d/.wh..wh..opq d/e d/e/y"),
+            ("d=1", "d/x=2", "d", "d d/x", "d d/.wh..wh..opq d/x"),
+            ("", "d/x=2", "d", "d d/x", "d d/.wh..wh..opq d/x"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let (below, above) = (directory.path().join("below"), directory.path().join("above"));
+            fs::create_dir_all(&below).unwrap();
+            fs::create_dir_all(&above).unwrap();
+            tree(&below, base);
+            tree(&above, upper);
+            if !opaque.is_empty() {
+                let path = above.join(opaque);
+                rustix::fs::setxattr(&path, overlay::opaque(), b"y", rustix::fs::XattrFlags::empty())
+                    .unwrap();
+            }
+            for (base, expected) in [(Some(below), with), (None, without)] {
+                let mut tar = Vec::new();
+                write_changes(&above, &ChangesOptions { base, ..ChangesOptions::default() }, &mut tar)
+                    .unwrap();
+                assert_eq!(listed(&tar), expected, "{upper}");
+            }
+        }
+    }
+
+    fn listed(tar: &[u8]) -> String {
+        struct Names(Vec<String>);
+        impl crate::tar::Visitor for Names {
+            fn entry(&mut self, entry: &crate::tar::Entry<'_>) -> Result<()> {
+                self.0.push(String::from_utf8_lossy(entry.path).trim_end_matches('/').to_owned());
+                Ok(())
+            }
+            fn data(&mut self, _: &[u8]) -> Result<()> {
+                Ok(())
+            }
+        }
+        let mut names = Names(Vec::new());
+        let mut scanner = crate::tar::Scanner::new(crate::tar::Limits::default());
+        scanner.push(tar, &mut names).unwrap();
+        scanner.finish().unwrap();
+        names.0.join(" ")
     }
 }

@@ -17,6 +17,7 @@ use berth_oci::{AtPath, Digest, Error, Result};
 use berth_store::ChangesOptions;
 use berth_store::mount::Rootfs;
 use run_mounts::{Held, Mounts};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -146,7 +147,10 @@ impl Sandbox<'_> {
         let mut held = self.mounts.hold(self.solver, self.snapshot, doing)?;
         held.mounts.extend(self.script(&directory)?);
         let targets = held.mounts.iter().map(|mount| mount.target.clone());
-        let stubs = Stubs::missing(&Root::layers(doing.place.view(&ids)?), targets)?;
+        let below = doing.place.view(&ids)?;
+        let base = Some(below.path());
+        let below = Root::layers(below);
+        let stubs = Stubs::missing(&below, targets)?;
         let id = shared_id(&directory);
         let step = Step {
             id: &id,
@@ -185,8 +189,9 @@ impl Sandbox<'_> {
         }
         held.settle()?;
         stubs.remove(&rootfs.upper)?;
-        let options = ChangesOptions { latest: shared.request.epoch, ..ChangesOptions::default() };
+        let options = ChangesOptions { latest: shared.request.epoch, base, ..ChangesOptions::default() };
         let (descriptor, diff_id) = shared.store.add_changes(&rootfs.upper, &options, doing.place.lease())?;
+        drop(below);
         Ok(vec![Layer { descriptor, diff_id }])
     }
 
@@ -224,14 +229,17 @@ impl Sandbox<'_> {
     fn env(&self, secrets: &[String]) -> Vec<String> {
         let variables = self.snapshot.scope.variables();
         let own = variables.iter().map(|(name, value)| format!("{name}={value}"));
-        let proxies = self
-            .solver
-            .shared
-            .request
-            .args
-            .iter()
-            .filter(|(name, _)| is_proxy(name) && variables.get(name).is_none())
-            .map(|(name, value)| format!("{name}={value}"));
+        let args = &self.solver.shared.request.args;
+        let given = args.iter().filter(|(name, value)| is_proxy(name) && !value.is_empty());
+        // Some programs read the one spelling, some the other; what was given itself wins.
+        let spelled = given.flat_map(|(name, value)| {
+            [name.to_uppercase(), name.to_lowercase()].map(|spelling| (spelling, value))
+        });
+        let proxies = spelled
+            .map(|(name, value)| (args.get(&name).unwrap_or(value).clone(), name))
+            .filter(|(_, name)| variables.get(name).is_none())
+            .map(|(value, name)| format!("{name}={value}"))
+            .collect::<BTreeSet<String>>();
         own.chain(proxies).chain(secrets.iter().cloned()).collect()
     }
 
