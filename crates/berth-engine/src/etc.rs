@@ -90,6 +90,25 @@ pub(crate) fn write(directory: &Path, texts: &EtcTexts) -> Result<Vec<EtcFile>> 
     Ok(files(directory))
 }
 
+/// The files as a step of a build has them, whose machine is another one each time: docker names only the loopback
+/// addresses, and `/etc/hostname` is the image's own.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(crate) fn of_step(mut files: Vec<EtcFile>, hostname: &str) -> Result<Vec<EtcFile>> {
+    files.retain(|file| file.target != Path::new("/etc/hostname"));
+    for file in files.iter().filter(|file| file.target == Path::new("/etc/hosts")) {
+        let text = fs::read_to_string(&file.source).at(&file.source)?;
+        fs::write(&file.source, step_hosts(&text, hostname)).at(&file.source)?;
+    }
+    Ok(files)
+}
+
+fn step_hosts(text: &str, hostname: &str) -> String {
+    let own = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    text.strip_prefix(HOSTS).map_or_else(|| text.to_owned(), |rest| format!("{own}{rest}"))
+}
+
 /// Which file of a container's directory is mounted where.
 #[must_use]
 pub(crate) fn files(directory: &Path) -> Vec<EtcFile> {
@@ -130,5 +149,8 @@ mod tests {
             &HostTexts::default(),
         );
         assert_eq!(alone.hosts, HOSTS);
+        let own = "127.0.0.1\tlocalhost step\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.9\tdb\n";
+        assert_eq!(step_hosts(&format!("{HOSTS}10.0.0.9\tdb\n"), "step"), own);
+        assert_eq!(step_hosts("127.0.0.1 host\n", "step"), "127.0.0.1 host\n");
     }
 }

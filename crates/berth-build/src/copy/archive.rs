@@ -26,7 +26,7 @@ pub(crate) fn unpack(
 ) -> Result<bool> {
     let Some((file, entries)) = scan(bytes, temporary)? else { return Ok(false) };
     let base = target.resolve(destination)?;
-    target.make_directories(&base, owner.unwrap_or_default())?;
+    target.make_directories(&base, owner.unwrap_or_default(), 0o755)?;
     for member in entries {
         member.place(target, &base, &file, owner)?;
     }
@@ -123,10 +123,10 @@ impl Member {
         file: &Arc<File>,
         owner: Option<Owner>,
     ) -> Result<()> {
-        let parts = inside(&self.path);
+        let parts = inside(&self.path)?;
         let Some((name, parents)) = parts.split_last() else { return Ok(()) };
         let parent = target.resolve_below(base, &parents.join(&b'/'))?;
-        target.make_directories(&parent, owner.unwrap_or_default())?;
+        target.make_directories(&parent, owner.unwrap_or_default(), 0o755)?;
         let path = join(&parent, name);
         let kind = match self.kind {
             MadeKind::File { size, bytes: Bytes::Archive { segments, .. } } => {
@@ -134,7 +134,7 @@ impl Member {
                 MadeKind::File { size, bytes }
             }
             MadeKind::HardLink(link) => {
-                let parts = inside(&link);
+                let parts = inside(&link)?;
                 let Some((name, above)) = parts.split_last() else {
                     return Err(Error::corrupt("a hard link of the archive leads to its root"));
                 };
@@ -150,13 +150,9 @@ impl Member {
             }
             kind => kind,
         };
-        if matches!(kind, MadeKind::Directory) && matches!(target.look_up(&path)?, Some(Seen::Symlink(_))) {
-            let real = target.resolve_below(base, path.strip_prefix(base).unwrap_or(&path))?;
-            if target.look_up(&real)? == Some(Seen::Directory) {
-                return Ok(());
-            }
-        }
-        if !matches!(kind, MadeKind::Directory) && target.look_up(&path)? == Some(Seen::Directory) {
+        // Only a directory goes together with what is there, if that is one itself.
+        let is_directory = matches!(kind, MadeKind::Directory);
+        if target.look_up(&path)?.is_some_and(|seen| (seen == Seen::Directory) != is_directory) {
             target.clear(&path);
         }
         let (uid, gid) = owner.map_or((self.uid, self.gid), |owner| (owner.uid, owner.gid));
@@ -166,14 +162,16 @@ impl Member {
     }
 }
 
-/// The parts of a name, with `..` at the top meaning the top.
-fn inside(path: &[u8]) -> Vec<Vec<u8>> {
+/// The parts of a name, which must not lead above the top.
+fn inside(path: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for part in components(path) {
-        match part == b".." {
-            true => drop(parts.pop()),
-            false => parts.push(part),
+        if part != b".." {
+            parts.push(part);
+        } else if parts.pop().is_none() {
+            let shown = String::from_utf8_lossy(path);
+            return Err(Error::corrupt(format!("invalid entry name \"{shown}\" in the archive")));
         }
     }
-    parts
+    Ok(parts)
 }

@@ -34,6 +34,15 @@ impl ModeChange {
         text.split(',').map(clause).collect::<Option<Vec<_>>>().map(Self::Symbolic).ok_or_else(wrong)
     }
 
+    /// What directories get that have to be made on the way: docker gives them the bits, too, but never what a symbolic
+    /// mode says.
+    pub(crate) fn for_directories(&self) -> Option<u32> {
+        match self {
+            Self::Exactly(mode) => Some(mode & 0o777),
+            Self::Symbolic(_) => None,
+        }
+    }
+
     /// The mode of a file that had `mode`.
     pub(crate) fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match self {

@@ -1,7 +1,7 @@
 //! Names of users and groups, as the root file system that they are used in knows them.
 
 use super::target::Target;
-use berth_oci::{Error, Result};
+use berth_oci::Result;
 use std::io::Read;
 
 /// A user and a group by number.
@@ -14,25 +14,29 @@ pub(crate) struct Owner {
 /// Larger files are no lists of users.
 const LIMIT: u64 = 16 << 20;
 
-/// The numbers behind `user[:group]`. A number needs no entry; alone it is user and group.
-pub(crate) fn look_up_owner(text: &str, target: &Target<'_>) -> Result<Owner> {
+/// The numbers behind `user[:group]`. A number needs no entry; alone it is user and group. A name that has none is
+/// root's, as docker has it, and `unknown` hears of it.
+pub(crate) fn look_up_owner(
+    text: &str,
+    target: &Target<'_>,
+    unknown: &mut dyn FnMut(String),
+) -> Result<Owner> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     let mut owner = match user.parse::<u32>() {
         Ok(uid) => Owner { uid, gid: uid },
         Err(_) if user.is_empty() => Owner::default(),
-        Err(_) => {
-            let entry = passwd_entry(user, target)?.ok_or_else(|| {
-                Error::not_found(format!("unable to find user {user}: no matching entries in passwd file"))
-            })?;
-            Owner { uid: entry.uid, gid: entry.gid }
-        }
+        Err(_) => passwd_entry(user, target)?.unwrap_or_else(|| {
+            unknown(format!("there is no user {user} in /etc/passwd"));
+            Owner::default()
+        }),
     };
     owner.gid = match (group, group.parse::<u32>()) {
         ("", _) => owner.gid,
         (_, Ok(gid)) => gid,
-        (name, Err(_)) => group_entry(name, target)?.ok_or_else(|| {
-            Error::not_found(format!("unable to find group {name}: no matching entries in group file"))
-        })?,
+        (name, Err(_)) => group_entry(name, target)?.unwrap_or_else(|| {
+            unknown(format!("there is no group {name} in /etc/group"));
+            owner.gid
+        }),
     };
     Ok(owner)
 }

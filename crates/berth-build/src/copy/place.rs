@@ -95,13 +95,14 @@ pub(crate) fn destination(
     placing: &Placing<'_>,
 ) -> Result<Vec<u8>> {
     let owner = placing.owner.unwrap_or_default();
+    let mode = placing.mode.and_then(ModeChange::for_directories).unwrap_or(0o755);
     let wanted = placing.destination;
     let ensured = match wanted.iter().rposition(|&b| b == b'/') {
         Some(at) => &wanted[..at],
         None => b"",
     };
     let ensured = target.resolve(ensured)?;
-    target.make_directories(&ensured, owner)?;
+    target.make_directories(&ensured, owner, mode)?;
     let mut path = target.resolve(wanted)?;
     let there = target.look_up(&path)?;
     if is_directory {
@@ -109,7 +110,7 @@ pub(crate) fn destination(
             let shown = String::from_utf8_lossy(&path).into_owned();
             return Err(Error::invalid(format!("cannot copy to non-directory: /{shown}")));
         }
-        target.make_directories(&path, owner)?;
+        target.make_directories(&path, owner, mode)?;
     } else if there == Some(Seen::Directory) {
         path = join(&path, name);
     }

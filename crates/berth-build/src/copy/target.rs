@@ -104,7 +104,7 @@ impl<'a> Target<'a> {
     }
 
     /// Makes a directory and those above it where they are missing; the path holds no links.
-    pub(crate) fn make_directories(&mut self, path: &[u8], owner: Owner) -> Result<()> {
+    pub(crate) fn make_directories(&mut self, path: &[u8], owner: Owner, mode: u32) -> Result<()> {
         let mut here = Vec::new();
         for component in components(path) {
             here = join(&here, &component);
@@ -114,7 +114,7 @@ impl<'a> Target<'a> {
                     let shown = String::from_utf8_lossy(&here).into_owned();
                     return Err(Error::invalid(format!("mkdir /{shown}: not a directory")));
                 }
-                None => self.put(here.clone(), Made::directory(0o755, owner.uid, owner.gid, self.now)),
+                None => self.put(here.clone(), Made::directory(mode, owner.uid, owner.gid, self.now)),
             }
         }
         Ok(())

@@ -75,6 +75,7 @@ fn everything_lands_where_docker_puts_it() {
         ("a1=1 a2=2 b=3", "", "a*", "t/", "t/ t/a1 t/a2"),
         ("d1/x=1 d2/y=2", "", "d?", "t/", "t/ t/x t/y"),
         ("a=1", "", "z*", "t/", ""),
+        ("a=1 ab>none", "", "a*", "t/", "failed to compute cache key: \"/ab\": not found"),
         ("a=1", "", "z", "t/", "failed to compute cache key: \"/z\": not found"),
         ("a=1", "", "../../a", "t", "t"),
         ("d/a=1", "", "d/../d/a", "t", "t"),
@@ -125,7 +126,7 @@ fn archives_stay_inside() {
         (&b"dir"[..], NewKind::Directory),
         (b"dir/gone", NewKind::File(1)),
         (b"dir", NewKind::File(1)),
-        (b"../../escape", NewKind::File(1)),
+        (b"dir/../escape", NewKind::File(1)),
         (b"out", NewKind::Symlink(b"/../../etc")),
         (b"out/passwd", NewKind::File(1)),
         (b"dir", NewKind::Directory),
@@ -142,6 +143,48 @@ fn archives_stay_inside() {
     let names: Vec<_> = target.made().keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
     let expected = ["srv", "srv/dir", "srv/dir/link", "srv/escape", "srv/etc", "srv/etc/passwd", "srv/out"];
     assert_eq!(names, expected);
+    let mut writer = Writer::new(Vec::new());
+    for (path, kind) in [(&b"link"[..], NewKind::Directory), (b"link/in", NewKind::File(1))] {
+        let entry = NewEntry { path, kind, mode: 0o644, uid: 5, gid: 6, mtime: 7, xattrs: &none };
+        writer.entry(&entry, &mut &b"x"[..]).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    let image = tree("real/in=1 link>real");
+    let image = root(image.path());
+    let mut over = Target::new(Some(&image), 0, None);
+    assert!(unpack(&mut over, &bytes[..], b"/", None, &room.path().join("t")).unwrap());
+    let names: Vec<_> = over.made().keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    assert_eq!(names, ["link", "link/in"], "a directory takes the place of a link");
+    let mut writer = Writer::new(Vec::new());
+    let (path, kind) = (&b"../escape"[..], NewKind::File(1));
+    let entry = NewEntry { path, kind, mode: 0o644, uid: 5, gid: 6, mtime: 7, xattrs: &none };
+    writer.entry(&entry, &mut &b"x"[..]).unwrap();
+    let bytes = writer.finish().unwrap();
+    let error = unpack(&mut over, &bytes[..], b"srv/", None, &room.path().join("t")).unwrap_err();
+    assert_eq!(error.message(), "invalid entry name \"../escape\" in the archive");
     assert!(!unpack(&mut target, &b"plain text"[..], b"srv/", None, &room.path().join("t")).unwrap());
     assert!(!unpack(&mut target, &b""[..], b"srv/", None, &room.path().join("t")).unwrap());
+}
+
+#[test]
+fn directories_on_the_way_get_an_octal_mode_too() {
+    let (context, image) = (tree("a=1 d/x=2"), tree("there/"));
+    let (context, image) = (root(context.path()), root(image.path()));
+    for (mode, source, destination, expected) in [
+        ("711", "a", "p/q/a", "p 711, p/q 711, p/q/a 711"),
+        ("4644", "a", "there/q/a", "there/q 644, there/q/a 4644"),
+        ("600", "d", "e", "e 600, e/x 600"),
+        ("u=rwx,go=x", "a", "p/a", "p 755, p/a 711"),
+    ] {
+        let mut target = Target::new(Some(&image), 0, None);
+        let mode = ModeChange::parse(mode).unwrap();
+        let placing = Placing { destination: destination.as_bytes(), owner: None, mode: Some(&mode) };
+        for choice in pick(&context, &Wanted { path: source, parents: false, exclude: None }).unwrap() {
+            place(&mut target, &context, &choice, &placing).unwrap();
+        }
+        let made = target.made().iter();
+        let made: Vec<String> =
+            made.map(|(path, made)| format!("{} {:o}", String::from_utf8_lossy(path), made.mode)).collect();
+        assert_eq!(made.join(", "), expected);
+    }
 }

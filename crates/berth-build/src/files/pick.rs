@@ -57,17 +57,14 @@ pub(crate) fn pick(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<Choice>> {
         // A link that is named is followed; the name stays its own.
         let real = root.real_path(&path)?;
         let Some(meta) = root.look_up(&real, false)? else {
-            if is_pattern {
+            // A link among the matches that leads nowhere is a mistake, too.
+            if is_pattern && root.look_up(&path, false)?.is_none() {
                 continue;
             }
-            return Err(missing(wanted.path));
+            return Err(missing(&String::from_utf8_lossy(&path)));
         };
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default().to_vec();
-        let is_excluded =
-            |path: &[u8]| wanted.exclude.is_some_and(|filter| filter.matches(&String::from_utf8_lossy(path)));
-        if !meta.is_directory() && is_excluded(&name) {
-            continue;
-        }
+        // What is named itself is never excluded, only what is in it.
         let mut files = vec![picked(root, b"", &real, meta)?];
         if meta.is_directory() {
             walk(root, &real, b"", wanted.exclude, &mut files)?;

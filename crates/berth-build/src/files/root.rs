@@ -91,9 +91,7 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match self.open_raw(path, flags) {
             // A socket, of which a context has an empty file.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-                File::open("/dev/null")
-            }
+            Err(error) if is_socket(&error) => File::open("/dev/null"),
             answer => answer.map(File::from),
         }
         .context(|| shown(path))
@@ -111,7 +109,10 @@ impl Root {
     /// The capabilities of a file, in the form of its attribute.
     pub(crate) fn capability(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
         let read = || -> io::Result<Option<Vec<u8>>> {
-            let file = self.open_raw(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
+            let file = match self.open_raw(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
+                Err(error) if is_socket(&error) => return Ok(None),
+                file => file?,
+            };
             let mut value = vec![0; 64];
             match rustix::fs::fgetxattr(&file, CAPABILITY, &mut value) {
                 Ok(length) => {
@@ -210,6 +211,11 @@ impl Root {
 /// The attribute that a layer carries.
 pub(crate) const CAPABILITY: &str = "security.capability";
 const LINKS_LIMIT: usize = 40;
+
+/// Nobody opens one.
+fn is_socket(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+}
 
 /// The parts of a path; `.` and empty ones mean nothing.
 pub(crate) fn components(path: &[u8]) -> Vec<Vec<u8>> {

@@ -5,6 +5,7 @@
 use super::add::{Repository, place_remote};
 use super::context::HostTree;
 use super::evidence::{FileSet, chain};
+use super::graph::By;
 use super::key::{Inputs, Record};
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
@@ -13,6 +14,7 @@ use super::web::Remote;
 use super::{Shared, Solver};
 use crate::copy::{ModeChange, Owner, Placing, Target, look_up_owner, place, place_document, unpack};
 use crate::dockerfile::{Copy, Expander, Files};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::files::{Choice, Contents, MetaKind, Root, Wanted, digest_of_choices, pick};
 use crate::git_ref::redacted;
@@ -72,7 +74,7 @@ pub(super) fn copy(
     let from = match copy.from.as_deref() {
         _ if copy.files.sources.is_empty() => From::Nowhere,
         None => From::Host(shared.contexts.main()?),
-        Some(name) => match layers_from(solver, snapshot, turn, name)? {
+        Some(name) => match layers_from(solver, snapshot, turn, name, By::NameOrNumber)? {
             Some(layers) => From::Layers(layers),
             None => From::Host(shared.contexts.named(shared.request, name, &snapshot.platform)?),
         },
@@ -101,10 +103,8 @@ pub(super) fn read<'a>(
     let destination = expander.word(&files.destination)?;
     let (chown, chmod) = (expander.optional(files.chown.as_ref())?, expander.optional(files.chmod.as_ref())?);
     let exclude = expander.words(&files.exclude)?;
-    if sources.len() + documents.len() > 1 && !destination.ends_with('/') {
-        return Err(Error::invalid(format!(
-            "When using {operation} with more than one source file, the destination must be a directory and end with a /"
-        )));
+    if let Some(path) = sources.iter().chain([&destination]).find(|path| path.contains('\0')) {
+        return Err(Error::invalid(format!("{operation}: {path:?} is no path")));
     }
     let mut said = operation.to_owned();
     if parents {
@@ -151,6 +151,13 @@ impl Transfer<'_> {
         turn: &Turn<'_>,
     ) -> Result<(), Failure> {
         let shared = solver.shared;
+        if self.sources.len() + self.documents.len() > 1 && !self.destination.ends_with('/') {
+            let text = format!(
+                "{}: the destination has no / at its end, so each file takes the place of the one before",
+                self.said
+            );
+            shared.tell(Event::Warning { text: &text });
+        }
         let mode = self.chmod.as_deref().map(ModeChange::parse).transpose()?;
         let inputs = self.inputs(snapshot, shared);
         let outcome = match &self.from {
@@ -292,7 +299,13 @@ impl Transfer<'_> {
         shared.bring(&snapshot.layers)?;
         let base = Root::layers(doing.place.view(&snapshot.diff_ids())?);
         let whole = Target::new(Some(&base), shared.now().as_second(), shared.request.epoch);
-        let owner = self.chown.as_deref().map(|text| look_up_owner(text, &whole)).transpose()?;
+        let mut unknown = |why: String| {
+            let text =
+                format!("--chown={}: {why}: the files are root's", self.chown.as_deref().unwrap_or_default());
+            shared.tell(Event::Warning { text: &text });
+        };
+        let owner =
+            self.chown.as_deref().map(|text| look_up_owner(text, &whole, &mut unknown)).transpose()?;
         let mut target = match self.link {
             true => Target::new(None, shared.now().as_second(), shared.request.epoch),
             false => whole,

@@ -83,12 +83,18 @@ impl Graph {
 }
 
 fn target(file: &Dockerfile, name: &str) -> Result<usize, Failure> {
-    let by_index = || name.parse::<usize>().ok().filter(|index| *index < file.stages.len());
-    file.stage_named(name).or_else(by_index).ok_or_else(|| {
+    file.stage_named(name).ok_or_else(|| {
         let names = file.stages.iter().filter_map(|stage| stage.name.as_deref());
         let hint = crate::dockerfile::did_you_mean(crate::dockerfile::nearest(name, names, true).as_deref());
         Error::not_found(format!("target stage \"{name}\" could not be found{hint}")).into()
     })
+}
+
+/// How a stage may be named: a mount knows no numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Name,
+    NameOrNumber,
 }
 
 /// What names are looked up in: a stage's platform decides between contexts of one name.
@@ -109,10 +115,12 @@ impl<'a> Named<'a> {
         let mut names = Vec::new();
         for instruction in &self.file.stages[index].instructions {
             match &instruction.command {
-                Command::Copy(copy) => names.extend(copy.from.as_deref().map(|name| self.from(name, index))),
+                Command::Copy(copy) => {
+                    names.extend(copy.from.as_deref().map(|name| self.from(name, index, By::NameOrNumber)));
+                }
                 Command::Run(run) => {
                     let from = run.mounts.iter().filter_map(|mount| mount.from.as_deref());
-                    names.extend(from.map(|name| self.from(name, index)));
+                    names.extend(from.map(|name| self.from(name, index, By::Name)));
                 }
                 _ => {}
             }
@@ -124,7 +132,7 @@ impl<'a> Named<'a> {
     }
 
     /// What `--from=name` means in a stage.
-    pub(crate) fn from<'n>(&self, name: &'n str, stage: usize) -> FromName<'n>
+    pub(crate) fn from<'n>(&self, name: &'n str, stage: usize, by: By) -> FromName<'n>
     where
         'a: 'n,
     {
@@ -135,7 +143,9 @@ impl<'a> Named<'a> {
             return FromName::Stage(index);
         }
         match name.parse::<usize>() {
-            Ok(index) if index < self.file.stages.len() && index != stage => FromName::Stage(index),
+            Ok(index) if by == By::NameOrNumber && index < self.file.stages.len() && index != stage => {
+                FromName::Stage(index)
+            }
             _ => FromName::Image(name),
         }
     }

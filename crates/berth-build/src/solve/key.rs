@@ -4,6 +4,10 @@
 use berth_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+/// What equal inputs come to. When a step makes something else of them than before, this is raised, and what older
+/// berths made is not found any more.
+const RULES: u32 = 2;
+
 /// The inputs of a step, in the order in which they were named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inputs(pub(crate) Vec<(String, String)>);
@@ -34,7 +38,7 @@ impl Inputs {
     /// The digest of all of them.
     pub(crate) fn key(&self) -> Digest {
         // JSON tells where each one ends.
-        Digest::of(&serde_json::to_vec(self).expect("text has a JSON form"))
+        Digest::of(&serde_json::to_vec(&(RULES, self)).expect("text has a JSON form"))
     }
 }
 

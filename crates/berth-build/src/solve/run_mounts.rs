@@ -8,6 +8,7 @@ use super::Solver;
 use super::context::HostTree;
 use super::evidence::{FileSet, chain};
 use super::failed::{KeptMount, KeptSource};
+use super::graph::By;
 use super::key::Inputs;
 use super::snapshot::Snapshot;
 use super::stage::{Turn, layers_from};
@@ -88,9 +89,11 @@ impl Mounts {
     ) -> Result<Self, Failure> {
         let mut all = Vec::new();
         let mut expander = Expander::new(snapshot.scope.variables());
-        for (number, flag) in run.mounts.iter().enumerate() {
+        let mut agents = 0;
+        for flag in &run.mounts {
             let mount = flag.resolve(&mut expander).map_err(Error::from)?;
-            let target = target(&mount, snapshot, number);
+            let target = target(&mount, snapshot, agents)?;
+            agents += usize::from(mount.kind == MountKind::Ssh);
             let source = source(solver, snapshot, turn, &mount)?;
             all.push(One { mount, target, platform: snapshot.platform.clone(), source });
         }
@@ -192,12 +195,17 @@ impl Held {
 }
 
 /// Where a mount goes, from the root.
-fn target(mount: &Mount, snapshot: &Snapshot, number: usize) -> String {
+fn target(mount: &Mount, snapshot: &Snapshot, agents: usize) -> Result<String> {
     let named = mount.target.as_deref().filter(|target| !target.is_empty());
-    match (named, mount.kind) {
-        (Some(target), _) => clean(&snapshot.absolute(target)),
+    let target = match (named, mount.kind) {
         (None, MountKind::Secret) => format!("/run/secrets/{}", secret_id(mount)),
-        (None, _) => format!("/run/buildkit/ssh_agent.{number}"),
+        (None, MountKind::Ssh) => format!("/run/buildkit/ssh_agent.{agents}"),
+        // Without one it is the working directory.
+        (target, _) => clean(&snapshot.absolute(target.unwrap_or_default())),
+    };
+    match target.as_str() {
+        "/" => Err(Error::invalid("invalid mount target \"/\"").hint("say target= and a directory below it")),
+        _ => Ok(target),
     }
 }
 
@@ -222,7 +230,7 @@ fn source(
     match (mount.kind, mount.from.as_deref()) {
         (MountKind::Bind, None) => Ok(from_tree(shared.contexts.main()?, mount, None)?),
         (MountKind::Bind | MountKind::Cache, Some(from)) => {
-            match layers_from(solver, snapshot, turn, from)? {
+            match layers_from(solver, snapshot, turn, from, By::Name)? {
                 Some(layers) => Ok(Source::Layers(layers)),
                 None => {
                     let tree = shared.contexts.named(shared.request, from, &snapshot.platform)?;
@@ -428,6 +436,8 @@ impl One {
 
     fn agent(&self, solver: &Solver<'_>, held: &mut Held) -> Result<Option<StepMountSource>> {
         let id = self.mount.id.as_deref().unwrap_or("default");
+        // Programs find out themselves that nobody is there.
+        held.env.push(format!("SSH_AUTH_SOCK={}", self.target));
         let Some(path) = solver.shared.request.agents.get(id) else {
             return match self.mount.required {
                 true => Err(Error::not_found(format!("unset ssh forward key {id}"))
@@ -439,7 +449,6 @@ impl One {
             return Err(Error::unsupported("RUN --mount=type=ssh: only root can use the agent")
                 .hint("leave uid and gid out"));
         }
-        held.env.push(format!("SSH_AUTH_SOCK={}", self.target));
         Ok(Some(StepMountSource::Bind { path: path.clone(), read_only: false }))
     }
 }

@@ -1,6 +1,6 @@
 //! A stage: its base, what the base asks of its children, then its instructions one after the other.
 
-use super::graph::{FromName, Named};
+use super::graph::{By, FromName, Named};
 use super::snapshot::{Link, Snapshot};
 use super::step::StepName;
 use super::{Solver, config, copy, name, run, workdir};
@@ -238,10 +238,11 @@ pub(super) fn layers_from(
     snapshot: &Snapshot,
     turn: &Turn<'_>,
     from: &str,
+    by: By,
 ) -> Result<Option<Vec<crate::host::Layer>>, Failure> {
     let shared = solver.shared;
     let named = Named { file: shared.file, request: shared.request, platform: &snapshot.platform };
-    match named.from(from, turn.stage) {
+    match named.from(from, turn.stage, by) {
         FromName::Stage(index) if index == turn.stage => {
             Err(Error::invalid(format!("circular dependency detected on stage: {from}")).into())
         }

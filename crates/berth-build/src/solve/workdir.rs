@@ -10,7 +10,6 @@ use crate::dockerfile::{Expander, Word};
 use crate::failure::Failure;
 use crate::files::Root;
 use crate::host::Layer;
-use berth_oci::Kind;
 
 pub(super) fn workdir(
     solver: &Solver<'_>,
@@ -44,13 +43,10 @@ pub(super) fn workdir(
         // A user that nobody knows is whoever runs the first step's business; docker makes the directory for root.
         let owner = match user.as_str() {
             "" => Owner::default(),
-            user => match look_up_owner(user, &target) {
-                Err(error) if error.kind() == Kind::NotFound => Owner::default(),
-                owner => owner?,
-            },
+            user => look_up_owner(user, &target, &mut |_| {})?,
         };
         let real = target.resolve(path.as_bytes())?;
-        target.make_directories(&real, owner)?;
+        target.make_directories(&real, owner, 0o755)?;
         let (descriptor, diff_id) =
             shared.store.add_written_layer(doing.place.lease(), |out| target.write(out))?;
         Ok(vec![Layer { descriptor, diff_id }])

@@ -3,6 +3,7 @@
 use super::host::StepLimits;
 use crate::Engine;
 use crate::container::{Container, Document, thermal_paths};
+use crate::etc;
 use crate::process::Process;
 use crate::runtime_spec::{Surroundings, bug, runtime_spec};
 use crate::spec::{ContainerSpec, NetworkMode};
@@ -79,7 +80,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
     let (spec, process) = (&container.document.spec, &container.document.process);
     let around = Surroundings {
         hostname: step.hostname.clone(),
-        etc: networking.etc,
+        etc: etc::of_step(networking.etc, &step.hostname)?,
         network_namespace: networking.namespace,
         masked: thermal_paths(),
         last_group: berth_runtime::last_group()?,
@@ -90,6 +91,10 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         process.set_env(Some(step.env.clone()));
     }
     let mut mounts = oci_spec.mounts().clone().unwrap_or_default();
+    // Nothing that a step writes to these would be in its layer.
+    for file in mounts.iter_mut().filter(|mount| mount.destination().starts_with("/etc")) {
+        file.set_options(file.options().clone().map(|options| [options, vec!["ro".to_owned()]].concat()));
+    }
     // What the Dockerfile mounts at a place of ours takes that place.
     mounts.retain(|own| step.mounts.iter().all(|mount| mount.target != *own.destination()));
     for mount in &step.mounts {
@@ -108,7 +113,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
             work: rootfs.work.clone(),
         },
         parts: BTreeMap::new(),
-        user: Some(step.user.clone()).filter(|user| !user.is_empty()),
+        user: Some(step.user.clone()),
         seccomp: if step.insecure { Seccomp::Spec } else { Seccomp::Default },
         cgroup_parent: engine.cgroup_parent(),
         stdin: Stdin::Null,

@@ -325,7 +325,8 @@ fn mistakes_are_told_with_their_place() {
         ("FROM box\nCOPY left.out /\n", "line 1 of the ignore file leaves it out"),
         ("FROM box AS a\nCOPY --from=b / /\nFROM a AS b\n", "circular dependency detected on stage"),
         ("FROM box\nRUN --network=host true\n", "network.host is not allowed"),
-        ("FROM box\nCOPY --chown=nobody-here hello.txt /\n", "unable to find user nobody-here"),
+        ("FROM box\nCOPY hello.txt none* /x\nRUN false\n", "each file takes the place of the one before"),
+        ("FROM box\nCOPY --chown=nobody-here hello.txt /\nRUN false\n", "no user nobody-here in /etc/passwd"),
         ("FROM box\nUSER 12\nRUN /nope\n", "exit code: 127"),
     ] {
         site.file("Dockerfile", dockerfile);

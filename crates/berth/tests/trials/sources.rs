@@ -123,20 +123,23 @@ fn what_is_fetched_is_proved() {
         site.fails(&format!("FROM box\nADD {add}\n"), expected);
     }
     // Archives are unpacked when that is asked for, and land where they are put.
-    let tar = tar_with_escape();
-    site.web.put("/evil.tar", Page::new(tar.clone()));
-    site.build(&format!("FROM box\nADD {0} /as-file\nADD --unpack {0} /d/e\n", url("/evil.tar")), &[]);
+    let tar = tar_with("up/../inside");
+    site.web.put("/good.tar", Page::new(tar.clone()));
+    site.build(&format!("FROM box\nADD {0} /as-file\nADD --unpack {0} /d/e\n", url("/good.tar")), &[]);
     assert_eq!(
-        site.shell("ls /d/e /d; cat /d/e/escaped; wc -c < /as-file"),
-        format!("/d:\ne\n\n/d/e:\nescaped\nx{}\n", tar.len())
+        site.shell("ls /d/e /d; cat /d/e/inside; wc -c < /as-file"),
+        format!("/d:\ne\n\n/d/e:\ninside\nx{}\n", tar.len())
     );
+    site.web.put("/evil.tar", Page::new(tar_with("../../../escaped")));
+    let add = format!("FROM box\nADD --unpack {} /d/e\n", url("/evil.tar"));
+    site.fails(&add, "invalid entry name \"../../../escaped\"");
 }
 
-/// An archive with a name that climbs.
-fn tar_with_escape() -> Vec<u8> {
+/// An archive with one name.
+fn tar_with(name: &str) -> Vec<u8> {
     let mut header = [0u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, "../../../escaped");
+    put(0, name);
     put(100, "0000644\0");
     put(108, "0000000\0");
     put(116, "0000000\0");
