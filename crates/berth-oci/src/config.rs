@@ -42,8 +42,9 @@ pub struct ImageConfig {
     /// The docker that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
-    /// BuildKit's place for a build cache inside of the image (`type=inline`): base64 of JSON.
-    #[serde(rename = "moby.buildkit.cache.v0", default, skip_serializing_if = "Option::is_none")]
+    /// A build cache inside of the image (`type=inline`): base64 of JSON. BuildKit's own place for one has records that
+    /// only BuildKit can write; it would complain of ours.
+    #[serde(rename = "berth.build.cache.v1", default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
 }
 
