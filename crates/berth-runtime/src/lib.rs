@@ -44,6 +44,7 @@ pub use journal::{Happened, Journal, JournalReader};
 pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};
 pub use mount::{in_assembled_root, in_root, open_root};
 pub use state::{Claim, State, Status, claim, is_attended, read as state};
+pub use sysctl::is_of_ipc;
 pub use usage::usage;
 pub use user::{Identity, resolve_user};
 

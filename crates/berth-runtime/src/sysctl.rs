@@ -18,6 +18,12 @@ const OF_IPC: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
+/// Whether the kernel keeps a setting for each IPC namespace: sysvipc(7), mq_overview(7).
+#[must_use]
+pub fn is_of_ipc(key: &str) -> bool {
+    OF_IPC.contains(&key) || key.starts_with("fs.mqueue.")
+}
+
 /// Refuses settings of `linux.sysctl` that would be the host's.
 pub(crate) fn check(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
@@ -27,7 +33,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
 
 fn check_one(linux: &Linux, key: &str) -> Result<()> {
     let refused = |words: &str| Err(Error::invalid(format!("sysctl {key:?} {words}")));
-    if OF_IPC.contains(&key) || key.starts_with("fs.mqueue.") {
+    if is_of_ipc(key) {
         return match is_own(linux, LinuxNamespaceType::Ipc, "ipc")? {
             true => Ok(()),
             false => refused("is not allowed in the hosts ipc namespace"),

@@ -40,18 +40,8 @@ pub fn parse_pair(text: &str) -> Result<(String, String)> {
 /// # Errors
 /// The name is not one that a container may set.
 pub fn parse_sysctl(text: &str) -> Result<(String, String)> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     let (name, value) = parse_pair(text)?;
-    let allowed = IPC.contains(&name.as_str()) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
+    let allowed = berth_runtime::is_of_ipc(&name) || name.starts_with("net.");
     match allowed && !name.contains(['/', '\0']) && !name.contains("..") {
         true => Ok((name, value)),
         false => Err(Error::invalid(format!("sysctl '{text}' is not allowed")).hint(
