@@ -1,7 +1,8 @@
 //! Docker's look-up: what a word on the command line means among the images that are here.
 //!
-//! An exact name first, then `repository@digest` (the digest may be the one that a push gave the image), then an id or a unique prefix of one. Ids are those of root
-//! manifests, of their children and of their configs, because tools print all three.
+//! An exact name first, then `repository@digest` (the digest may be the one that a push gave the image), then an id or a
+//! unique prefix of one. Ids are those of root manifests, of their children and of their configs, because tools print
+//! all three.
 
 use crate::database::{Answer, digest};
 use crate::names::{canonical, no_such_image};

@@ -94,15 +94,12 @@ impl Document {
     /// As the store keeps it: of the person's words those that were said. Every list of containers reads all of them,
     /// and a person says three of a hundred.
     fn text(&self) -> String {
-        let object = |spec: &ContainerSpec| match serde_json::to_value(spec) {
-            Ok(serde_json::Value::Object(object)) => object,
-            _ => unreachable!("a specification is an object with string keys"),
-        };
-        let unsaid = object(&ContainerSpec::default());
-        let mut spec = object(&self.spec);
-        spec.retain(|key, value| unsaid.get(key) != Some(value));
-        let mut document = serde_json::to_value(self).expect("a document has string keys");
-        document["spec"] = spec.into();
+        const STRINGS: &str = "a document has string keys";
+        let unsaid = serde_json::to_value(ContainerSpec::default()).expect(STRINGS);
+        let mut document = serde_json::to_value(self).expect(STRINGS);
+        if let Some(spec) = document["spec"].as_object_mut() {
+            spec.retain(|key, value| unsaid[key.as_str()] != *value);
+        }
         document.to_string()
     }
 }

@@ -169,8 +169,8 @@ fn the_working_directory_is_made_and_cannot_be_outside() {
         process.set_cwd(cwd.into());
         sandbox.bundle.spec.set_process(Some(process));
     };
-    with(&mut sandbox, "/work/deep");
-    assert_eq!(sandbox.run().unwrap().stdout, "/work/deep\n");
+    with(&mut sandbox, "/srv/deep");
+    assert_eq!(sandbox.run().unwrap().stdout, "/srv/deep\n");
     for number in 3..20 {
         let Some(mut sandbox) = Sandbox::shell("pwd; ls") else { return };
         with(&mut sandbox, &format!("/proc/self/fd/{number}"));
