@@ -5,6 +5,7 @@
 
 use crate::{Digest, Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,11 +17,16 @@ const REPOSITORY_LIMIT: usize = 255;
 const TAG_LIMIT: usize = 128;
 
 /// A registry, a repository in it, and perhaps a tag, a digest, or both.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// One text and where its parts end: lists hold thousands of these.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
-    registry: String,
-    repository: String,
-    tag: Option<String>,
+    /// The complete form without the digest: `docker.io/library/nginx:1.27`.
+    text: Box<str>,
+    /// Where the registry ends; a slash follows.
+    registry: u32,
+    /// Where the repository ends; a colon and the tag follow, or nothing.
+    repository: u32,
     digest: Option<Digest>,
 }
 
@@ -43,22 +49,31 @@ impl fmt::Display for TagOrDigest<'_> {
 }
 
 impl Reference {
+    /// From parts that are known to be right.
+    fn of(registry: &str, prefix: &str, repository: &str, tag: Option<&str>, digest: Option<Digest>) -> Self {
+        let (colon, tag) = tag.map_or(("", ""), |tag| (":", tag));
+        let text = [registry, "/", prefix, repository, colon, tag].concat();
+        let end = text.len() - tag.len() - colon.len();
+        // The grammar bounds every part but the registry, and a command line bounds that.
+        Self { text: text.into(), registry: registry.len() as u32, repository: end as u32, digest }
+    }
+
     /// `host` or `host:port`; `docker.io` for Docker Hub.
     #[must_use]
     pub fn registry(&self) -> &str {
-        &self.registry
+        &self.text[..self.registry as usize]
     }
 
     /// The repository inside the registry, `library/nginx`.
     #[must_use]
     pub fn repository(&self) -> &str {
-        &self.repository
+        &self.text[self.registry as usize + 1..self.repository as usize]
     }
 
     /// The tag, if one was given.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.text[self.repository as usize..].strip_prefix(':')
     }
 
     /// The digest, if one was given.
@@ -78,11 +93,11 @@ impl Reference {
 
     /// The same with `latest` where neither tag nor digest was given.
     #[must_use]
-    pub fn or_latest(mut self) -> Self {
-        if self.tag.is_none() && self.digest.is_none() {
-            self.tag = Some("latest".to_owned());
+    pub fn or_latest(self) -> Self {
+        match (self.tag(), &self.digest) {
+            (None, None) => self.tagged("latest"),
+            _ => self,
         }
-        self
     }
 
     /// The same repository with this tag and no digest.
@@ -90,41 +105,43 @@ impl Reference {
     /// # Errors
     /// `tag` is not a tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self> {
-        if !is_tag(tag) {
-            return Err(Error::invalid(format!("`{tag}` is not a tag")));
+        match is_tag(tag) {
+            true => Ok(self.tagged(tag)),
+            false => Err(Error::invalid(format!("`{tag}` is not a tag"))),
         }
-        Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
+    fn tagged(&self, tag: &str) -> Self {
+        Self::of(self.registry(), "", self.repository(), Some(tag), None)
     }
 
     /// The same repository with this digest and no tag.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self { digest: Some(digest), ..self.name_only() }
     }
 
     /// Registry and repository alone.
     #[must_use]
     pub fn name_only(&self) -> Self {
-        Self { tag: None, digest: None, ..self.clone() }
+        Self { text: self.name().into(), digest: None, ..*self }
     }
 
     /// `docker.io/library/nginx`.
     #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
+    pub fn name(&self) -> &str {
+        &self.text[..self.repository as usize]
     }
 
     /// The name as docker shows it: `nginx`, `me/app`, `localhost:5000/app`.
     #[must_use]
-    pub fn familiar_name(&self) -> String {
-        if self.registry != DEFAULT_REGISTRY {
+    pub fn familiar_name(&self) -> &str {
+        if self.registry() != DEFAULT_REGISTRY {
             return self.name();
         }
-        let short = self.repository.strip_prefix(OFFICIAL_PREFIX).unwrap_or(&self.repository);
-        match short.contains('/') {
-            true => self.repository.clone(),
-            false => short.to_owned(),
-        }
+        let repository = self.repository();
+        let short = repository.strip_prefix(OFFICIAL_PREFIX).unwrap_or(repository);
+        if short.contains('/') { repository } else { short }
     }
 
     /// The whole reference as docker shows it: `nginx:1.27`.
@@ -133,23 +150,41 @@ impl Reference {
         self.suffixed(self.familiar_name())
     }
 
-    fn suffixed(&self, mut name: String) -> String {
-        if let Some(tag) = &self.tag {
-            name.push(':');
-            name.push_str(tag);
+    fn suffixed(&self, name: &str) -> String {
+        let (at, digest) = self.digest.as_ref().map_or(("", ""), |digest| ("@", digest.as_str()));
+        [name, &self.text[self.repository as usize..], at, digest].concat()
+    }
+}
+
+impl Ord for Reference {
+    /// By registry, repository, tag and digest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn parts(one: &Reference) -> (&str, &str, Option<&str>, Option<&Digest>) {
+            (one.registry(), one.repository(), one.tag(), one.digest())
         }
-        if let Some(digest) = &self.digest {
-            name.push('@');
-            name.push_str(digest.as_str());
-        }
-        name
+        parts(self).cmp(&parts(other))
+    }
+}
+
+impl PartialOrd for Reference {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 /// The complete form: `docker.io/library/nginx:1.27`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.suffixed(self.name()))
+        match self.digest {
+            None => f.pad(&self.text),
+            Some(_) => f.pad(&self.suffixed(self.name())),
+        }
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -170,23 +205,23 @@ impl FromStr for Reference {
             None => (text, None),
         };
         let (name, tag) = split_tag(name);
-        let (registry, repository) = split_registry(name);
+        let (registry, prefix, repository) = split_registry(name);
         if repository.bytes().any(|b| b.is_ascii_uppercase())
             && is_repository(&repository.to_ascii_lowercase())
         {
             return Err(Error::invalid(format!(
-                "invalid reference format: repository name ({repository}) must be lowercase"
+                "invalid reference format: repository name ({prefix}{repository}) must be lowercase"
             )));
         }
-        if !is_registry(registry) || !is_repository(&repository) || !tag.is_none_or(is_tag) {
+        if !is_registry(registry) || !is_repository(repository) || !tag.is_none_or(is_tag) {
             return Err(format_error(text));
         }
-        if repository.len() > REPOSITORY_LIMIT {
+        if prefix.len() + repository.len() > REPOSITORY_LIMIT {
             return Err(Error::invalid(format!(
                 "repository name must not be more than {REPOSITORY_LIMIT} characters"
             )));
         }
-        Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned), digest })
+        Ok(Self::of(registry, prefix, repository, tag, digest))
     }
 }
 
@@ -222,16 +257,17 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The first component is a registry only if it looks like a host: a dot, a port, upper case, or `localhost`.
-fn split_registry(name: &str) -> (&str, String) {
+/// Registry, the prefix that docker adds, and the rest. The first component is a registry only if it looks like a
+/// host: a dot, a port, upper case, or `localhost`.
+fn split_registry(name: &str) -> (&str, &str, &str) {
     let (registry, rest) = match name.split_once('/') {
         Some((first, rest)) if looks_like_host(first) => (first, rest),
         _ => (DEFAULT_REGISTRY, name),
     };
     let registry = if registry == LEGACY_DEFAULT_REGISTRY { DEFAULT_REGISTRY } else { registry };
     match registry == DEFAULT_REGISTRY && !rest.contains('/') {
-        true => (registry, format!("{OFFICIAL_PREFIX}{rest}")),
-        false => (registry, rest.to_owned()),
+        true => (registry, OFFICIAL_PREFIX, rest),
+        false => (registry, "", rest),
     }
 }
 

@@ -76,7 +76,7 @@ pub struct Summary {
 #[derive(Clone, Debug, Default)]
 pub struct LazySummary {
     source: Source,
-    read: OnceLock<Summary>,
+    read: OnceLock<Box<Summary>>,
 }
 
 /// Where it is until then.
@@ -115,7 +115,7 @@ impl ImageRecord {
         };
         let summary = serde_json::from_str(&text)
             .map_err(|e| Error::corrupt(format!("the record of image {} is damaged: {e}", self.target)))?;
-        Ok(self.summary.read.get_or_init(|| summary))
+        Ok(self.summary.read.get_or_init(|| Box::new(summary)))
     }
 
     /// The labels of the config that fits this machine best.

@@ -116,7 +116,7 @@ impl ImageFilter {
 
 /// Docker's `reference=`: the glob may cover the name with its tag, or the name alone.
 fn name_matches(pattern: &str, name: &Reference) -> bool {
-    glob(pattern, &name.familiar()) || glob(pattern, &name.familiar_name())
+    glob(pattern, &name.familiar()) || glob(pattern, name.familiar_name())
 }
 
 /// Whether a digest belongs to an image: its root's or one of its manifests'.

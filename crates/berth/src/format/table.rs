@@ -57,7 +57,7 @@ impl<T: 'static> Listing<T> {
     ///
     /// # Errors
     /// The template is wrong.
-    pub(crate) fn render(&self, rows: Vec<T>, style: &Style) -> Result<String> {
+    pub(crate) fn render(&self, rows: impl IntoIterator<Item = T>, style: &Style) -> Result<String> {
         let (text, is_table) = match style {
             Style::Table(text) => (text, true),
             Style::Raw(text) => (text, false),

@@ -175,7 +175,7 @@ impl LsArgs {
             self.format.as_deref(),
             "{{.Ref}}\t{{.Name}}\t{{.Status}}\t{{.CreatedAt}}\t{{.Duration}}",
         );
-        let rows = builds.map(|build| (build, self.no_trunc)).collect();
+        let rows = builds.map(|build| (build, self.no_trunc));
         terminal::print(LISTING.render(rows, &style).client()?)?;
         Ok(Exit::SUCCESS)
     }

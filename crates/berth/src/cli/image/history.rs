@@ -101,7 +101,7 @@ impl Args {
         let entries = context.engine()?.history(&self.image, platform.as_ref())?;
         let now = Timestamp::now();
         let row = |entry| Row { entry, human: self.human, no_trunc: self.no_trunc, now };
-        let rows = entries.into_iter().map(row).collect();
+        let rows = entries.into_iter().map(row);
         terminal::print(LISTING.render(rows, &self.style()).client()?)?;
         Ok(Exit::SUCCESS)
     }

@@ -70,12 +70,12 @@ pub(crate) fn document(details: &ImageDetails) -> Value {
 /// What registries call the image: what they got in a push, or else the image's own digest.
 fn digests(details: &ImageDetails) -> Vec<String> {
     let record = &details.record;
-    let mut repositories: Vec<String> = record.names.iter().map(Reference::familiar_name).collect();
+    let mut repositories: Vec<&str> = record.names.iter().map(Reference::familiar_name).collect();
     let pushes = &details.pushes;
     repositories.extend(pushes.iter().map(Reference::familiar_name));
     repositories.sort();
     repositories.dedup();
-    let of = |repository: String| {
+    let of = |repository: &str| {
         let pushed: Vec<String> = pushes
             .iter()
             .filter(|name| name.familiar_name() == repository)

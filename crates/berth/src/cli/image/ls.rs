@@ -56,7 +56,8 @@ impl Args {
             return tree::show(context, &filter);
         }
         let images = context.engine()?.images(&filter)?;
-        let rows = rows(images, &self, &self.pushes(context)?, now);
+        let pushes = self.pushes(context)?;
+        let rows = rows(images, &self, &pushes, now);
         terminal::print(LISTING.render(rows, &self.style()).client()?)?;
         Ok(Exit::SUCCESS)
     }
@@ -102,8 +103,8 @@ type Pushes = HashMap<Digest, Vec<Reference>>;
 /// An image under one of its names.
 pub(crate) struct Row {
     image: Rc<ImageRecord>,
-    repository: Option<String>,
-    tag: Option<String>,
+    /// Which of its names; none: it has none.
+    name: Option<usize>,
     /// The digest to show: what the repository has, or would have.
     digest: Option<Digest>,
     no_trunc: bool,
@@ -120,9 +121,13 @@ static LISTING: Listing<Row> = Listing {
         Column {
             name: "Repository",
             title: "REPOSITORY",
-            value: |row| row.repository.as_deref().unwrap_or(NONE).into(),
+            value: |row| row.name().map_or(NONE, Reference::familiar_name).into(),
         },
-        Column { name: "Tag", title: "TAG", value: |row| row.tag.as_deref().unwrap_or(NONE).into() },
+        Column {
+            name: "Tag",
+            title: "TAG",
+            value: |row| row.name().and_then(Reference::tag).unwrap_or(NONE).into(),
+        },
         Column { name: "Digest", title: "DIGEST", value: |row| row.digest().into() },
         Column { name: "CreatedSince", title: "CREATED", value: |row| row.created(time::ago).into() },
         Column {
@@ -139,6 +144,10 @@ static LISTING: Listing<Row> = Listing {
 };
 
 impl Row {
+    fn name(&self) -> Option<&Reference> {
+        self.name.map(|index| &self.image.names[index])
+    }
+
     fn id(&self) -> &str {
         match self.no_trunc {
             true => self.image.target.as_str(),
@@ -150,43 +159,42 @@ impl Row {
         self.digest.as_ref().map_or(NONE, Digest::as_str)
     }
 
+    fn pushed<'a>(&'a self, name: &Reference, pushes: &'a Pushes) -> &'a Digest {
+        let mut pushed = pushes.get(&self.image.target).into_iter().flatten();
+        let pushed = pushed.find(|pushed| pushed.name() == name.name());
+        pushed.and_then(Reference::digest).unwrap_or(&self.image.target)
+    }
+
     fn created(&self, show: fn(Timestamp, Timestamp) -> String) -> String {
         self.image.created.map_or_else(|| "N/A".to_owned(), |moment| show(moment, self.now))
     }
 }
 
-fn rows(images: Vec<ImageRecord>, args: &Args, pushes: &Pushes, now: Timestamp) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(images.len());
-    for image in images {
+/// The rows, each made when its turn has come.
+fn rows(images: Vec<ImageRecord>, args: &Args, pushes: &Pushes, now: Timestamp) -> impl Iterator<Item = Row> {
+    let (no_trunc, digests) = (args.no_trunc, args.digests);
+    images.into_iter().flat_map(move |image| {
         let image = Rc::new(image);
-        for (repository, tag) in shown_names(&image.names) {
-            let image = Rc::clone(&image);
-            let digest = repository.as_ref().filter(|_| args.digests).map(|repository| {
-                let mut pushed = pushes.get(&image.target).into_iter().flatten();
-                let name = pushed.find(|name| name.familiar_name() == *repository);
-                name.and_then(Reference::digest).unwrap_or(&image.target).clone()
-            });
-            rows.push(Row { image, repository, tag, digest, no_trunc: args.no_trunc, now });
-        }
-    }
-    rows
+        shown_names(&image.names).into_iter().map(move |name| {
+            let row = Row { image: Rc::clone(&image), name, digest: None, no_trunc, now };
+            let digest = row.name().filter(|_| digests).map(|name| row.pushed(name, pushes).clone());
+            Row { digest, ..row }
+        })
+    })
 }
 
-/// Repository and tag of each row: tags, then repositories that are known by digest only, `<none>` if there is
-/// neither.
-pub(crate) fn shown_names(names: &[Reference]) -> Vec<(Option<String>, Option<String>)> {
-    let mut shown: Vec<(Option<String>, Option<String>)> = names
-        .iter()
-        .filter_map(|name| Some((Some(name.familiar_name()), Some(name.tag()?.to_owned()))))
-        .collect();
-    for name in names.iter().filter(|name| name.tag().is_none()) {
-        let repository = Some(name.familiar_name());
-        if shown.iter().all(|(known, _)| *known != repository) {
-            shown.push((repository, None));
+/// Which names have a row: those with a tag, then repositories that are known by digest only, none if there is neither.
+pub(crate) fn shown_names(names: &[Reference]) -> Vec<Option<usize>> {
+    let is_tagged = |index: &usize| names[*index].tag().is_some();
+    let mut shown: Vec<Option<usize>> = (0..names.len()).filter(is_tagged).map(Some).collect();
+    for index in (0..names.len()).filter(|index| !is_tagged(index)) {
+        let repository = names[index].name();
+        if shown.iter().flatten().all(|&known| names[known].name() != repository) {
+            shown.push(Some(index));
         }
     }
     if shown.is_empty() {
-        shown.push((None, None));
+        shown.push(None);
     }
     shown
 }
@@ -200,10 +208,11 @@ mod tests {
         let digest = "sha256:590a6e620af4a6f1f90e51d62e05f432d782323284c50b0a70feb8e75968fbfc";
         let rows = |names: &[&str]| {
             let names: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
-            let shown = shown_names(&names).into_iter();
+            let shown = shown_names(&names).into_iter().map(|index| index.map(|index| &names[index]));
             shown
-                .map(|(name, tag)| {
-                    format!("{}:{}", name.as_deref().unwrap_or("-"), tag.as_deref().unwrap_or("-"))
+                .map(|name| {
+                    let tag = name.and_then(Reference::tag).unwrap_or("-");
+                    format!("{}:{tag}", name.map_or("-", Reference::familiar_name))
                 })
                 .collect::<Vec<_>>()
         };

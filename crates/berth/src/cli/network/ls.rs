@@ -34,7 +34,7 @@ impl Args {
         let rules = Rules::new(&self.filter)?;
         let mut networks = context.engine()?.networks()?;
         networks.retain(|network| rules.fit(network));
-        let rows = networks.into_iter().map(|network| Row { network, no_trunc: self.no_trunc }).collect();
+        let rows = networks.into_iter().map(|network| Row { network, no_trunc: self.no_trunc });
         let table = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
         let style = match self.format.as_deref() {
             None | Some("" | "table") if self.quiet => Style::Raw("{{.ID}}".to_owned()),

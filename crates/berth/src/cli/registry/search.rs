@@ -86,7 +86,7 @@ impl Args {
         let found = context.engine()?.search(registry, term, limit, &filter)?;
         let style = Style::new(self.format.as_deref(), TABLE);
         let json = matches!(&style, Style::Raw(text) if text.contains("{{json .}}"));
-        let rows = found.into_iter().map(|found| Row { found, no_trunc: self.no_trunc, json }).collect();
+        let rows = found.into_iter().map(|found| Row { found, no_trunc: self.no_trunc, json });
         terminal::print(LISTING.render(rows, &style).client()?)?;
         Ok(Exit::SUCCESS)
     }

@@ -7,6 +7,7 @@ use crate::format::table::{Column, Listing, Style};
 use crate::format::{human, time};
 use crate::terminal;
 use berth_engine::{Usage, UsageTotal};
+use berth_oci::Reference;
 use berth_store::{ContainerRecord, ImageRecord, ImageUsage};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -79,7 +80,7 @@ impl Args {
 }
 
 struct ImageRow<'a> {
-    name: (Option<String>, Option<String>),
+    name: Option<&'a Reference>,
     image: &'a ImageRecord,
     share: Option<&'a ImageUsage>,
 }
@@ -100,7 +101,7 @@ fn images(usage: &Usage, now: Timestamp) -> String {
     let mut text =
         "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n".to_owned();
     for image in &usage.images {
-        let name = shown_names(&image.names).swap_remove(0);
+        let name = shown_names(&image.names)[0].map(|index| &image.names[index]);
         text += &ImageRow { name, image, share: shares.get(&image.target).copied() }.line(now);
     }
     crate::format::table::aligned(&text)
@@ -108,13 +109,12 @@ fn images(usage: &Usage, now: Timestamp) -> String {
 
 impl ImageRow<'_> {
     fn line(&self, now: Timestamp) -> String {
-        let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "<none>".to_owned());
         let created = self.image.created.map_or_else(|| "N/A".to_owned(), |created| time::ago(created, now));
         let (shared, unique, users) = self.share.map_or((0, 0, 0), |s| (s.shared, s.unique, s.containers));
         format!(
             "{}\t{}\t{}\t{created}\t{}\t{}\t{}\t{users}\n",
-            word(&self.name.0),
-            word(&self.name.1),
+            self.name.map_or("<none>", Reference::familiar_name),
+            self.name.and_then(Reference::tag).unwrap_or("<none>"),
             self.image.target.short(),
             human::short_size(shared + unique),
             human::size(shared),
