@@ -17,6 +17,7 @@ mod directory;
 mod format;
 mod inode;
 mod plan;
+mod room;
 mod write;
 mod xattr;
 

@@ -1,8 +1,9 @@
 //! Where everything lies: the order of inodes and their places, before a byte is written.
 
 use super::directory;
-use super::format::{BLOCK, DataLayout, HEAD, SLOT, blocks};
+use super::format::{BLOCK, HEAD, SLOT, blocks};
 use super::inode::{Shape, shape};
+use super::room::Room;
 use super::xattr::{self, Shared};
 use crate::layer::{NONE, NameId, Node, NodeId, NodeKind, ROOT, Tree};
 use crate::tar::ModificationTime;
@@ -178,17 +179,12 @@ impl Plan {
     }
 
     fn place(&mut self, tree: &Tree) -> Result<()> {
-        let (mut position, mut data_blocks, mut tail_blocks) = (HEAD, 0, 0);
+        let (mut room, mut data_blocks, mut tail_blocks) = (Room::new(HEAD), 0, 0);
         for index in 0..self.order.len() {
             let node = tree.node(self.order[index]);
             let shape = self.shape(tree, index);
-            let left_in_block = BLOCK - position % BLOCK;
-            if shape.layout == DataLayout::Inline && shape.length > left_in_block {
-                position += left_in_block;
-            }
             self.slots[self.order[index] as usize] =
-                u32::try_from(position / SLOT).ok().ok_or_else(too_large)?;
-            position = (position + shape.length).next_multiple_of(SLOT);
+                u32::try_from(room.take(&shape) / SLOT).ok().ok_or_else(too_large)?;
             match node.kind {
                 NodeKind::Directory { .. } => {
                     self.listings[self.extra[index] as usize].block = data_blocks;
@@ -203,7 +199,8 @@ impl Plan {
             }
             data_blocks += shape.blocks;
         }
-        self.data_block = blocks(position);
+        self.sort_by_place();
+        self.data_block = blocks(room.end());
         self.xattr_block = self.data_block + data_blocks;
         self.metadata_length = (self.xattr_block + blocks(self.shared.area().len() as u64)) * BLOCK;
         self.length = self.metadata_length;
@@ -213,6 +210,14 @@ impl Plan {
             self.length = first + (last.position + last.size).next_multiple_of(BLOCK);
         }
         u32::try_from(self.tar_start() + u64::from(self.tar_blocks)).map(|_| ()).ok().ok_or_else(too_large)
+    }
+
+    /// Images are written front to back. Whoever has blocks elsewhere was not moved, so that these keep their order.
+    fn sort_by_place(&mut self) {
+        let mut inodes: Vec<(NodeId, u32)> =
+            self.order.iter().copied().zip(self.extra.iter().copied()).collect();
+        inodes.sort_unstable_by_key(|&(id, _)| self.slots[id as usize]);
+        (self.order, self.extra) = inodes.into_iter().unzip();
     }
 
     /// The shape of the `index`-th inode.

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 /// Bytes of a buffer, and how many there are.
-pub(super) const BUFFER: usize = 256 << 10;
+pub(super) const BUFFER: usize = 128 << 10;
 pub(super) const BUFFERS: usize = 8;
 
 /// A buffer on its way round.

@@ -1,7 +1,7 @@
 //! One pass over a layer: two threads, both digests, the tar on the disk and its index in memory.
 //!
 //! ```text
-//! feed:    reader → (digest of zstd) → inflate ─┐ 8 buffers of 256 KiB ┌→ (digest of gzip, partial file)
+//! feed:    reader → (digest of zstd) → inflate ─┐ 8 buffers of 128 KiB ┌→ (digest of gzip, partial file)
 //!                                               └──────────────────────┴→ diff ID → tar → scan → index
 //! ```
 
