@@ -67,10 +67,14 @@ impl Channel {
         let mut bytes = vec![0; LIMIT];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-                .map_err(io::Error::from)
-                .context(|| "cannot hear the container's process")?;
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let mut hear = || recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = match hear() {
+            // It has closed without having read all of ours. What it had said before, the kernel keeps for us.
+            Err(rustix::io::Errno::CONNRESET) => hear(),
+            received => received,
+        };
+        let received = received.map_err(io::Error::from).context(|| "cannot hear the container's process")?;
         if received.bytes == 0 {
             return Ok(None);
         }
@@ -107,5 +111,21 @@ impl Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_heard_though_ours_were_not_read() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.go().unwrap();
+        theirs.send(&Message::Failed(Fault::from(&Error::denied("because"))), None).unwrap();
+        drop(theirs);
+        let Some((Message::Failed(fault), None)) = ours.receive().unwrap() else { panic!("it said why") };
+        assert_eq!(Error::from(fault).to_string(), "because");
+        assert!(ours.receive().unwrap().is_none());
     }
 }

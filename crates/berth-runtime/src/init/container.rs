@@ -138,10 +138,15 @@ fn prepare(
         die_with_parent()?;
     }
     let linux = plan.spec.linux().clone().unwrap_or_default();
+    if has_new(&linux, LinuxNamespaceType::User) {
+        // Its mappings are written. Until then its users' directories are closed to us, and when we are one of them,
+        // those of the host's root.
+        channel.wait_for_go()?;
+    }
     // A mount namespace of its own is there already; one that it joins comes with the others.
     let place = || mount::Target::open(&plan.target);
     let own = has_new(&linux, LinuxNamespaceType::Mount).then(place).transpose()?;
-    surroundings::enter(&linux, placement, channel)?;
+    surroundings::enter(&linux, placement)?;
     let target = own.map_or_else(place, Ok)?;
     if rustix::process::setsid().is_err() {
         return Err(Error::internal("cannot start a session"));

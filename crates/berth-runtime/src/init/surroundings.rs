@@ -1,6 +1,5 @@
 //! The namespaces a container's first process is in, as far as the clone that made it did not see to them.
 
-use super::Channel;
 use super::become_program::setup;
 use crate::cgroup::Placement;
 use berth_oci::{AtPath, Context, Error, Result};
@@ -16,11 +15,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-/// Enters and makes what is left. Cgroups first: the namespace's root is the cgroup we are in when we make it.
-pub(super) fn enter(linux: &Linux, placement: Placement, channel: &Channel) -> Result<()> {
+/// Enters and makes what is left. Cgroups first: the namespace's root is the cgroup we are in when we make it. The
+/// mappings of a new user namespace are written by now.
+pub(super) fn enter(linux: &Linux, placement: Placement) -> Result<()> {
     placement.join()?;
     if has_new(linux, LinuxNamespaceType::User) {
-        channel.wait_for_go()?;
         become_root()?;
     }
     for namespace in linux.namespaces().iter().flatten() {
