@@ -280,6 +280,11 @@ pub(crate) fn listening_sockets() -> u32 {
     variable_text("LISTEN_FDS").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Where a service manager that has started us listens.
+pub(crate) fn notify_socket() -> Option<OsString> {
+    variable("NOTIFY_SOCKET")
+}
+
 fn variable(name: &str) -> Option<OsString> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     std::env::var_os(name).filter(|value| !value.is_empty())

@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::record::{FirstProcess, Record, read_bundle};
-use super::{Child, Runtime, Understood, terminal};
+use super::{Child, Runtime, Understood, readiness, terminal};
 use crate::birth::{self, Born};
 use crate::bundle::{RootfsMount, Seccomp};
 use crate::cgroup::{Cgroup, CgroupPlan, Layout, Version};
@@ -37,6 +37,8 @@ pub struct Create<'a> {
     pub preserved: u32,
     /// Variables that its program gets besides the bundle's: what the caller says about the descriptors.
     pub environment: Vec<String>,
+    /// Whether its program is to say that it is ready, which [`Runtime::start`] then listens for.
+    pub says_ready: bool,
     /// Whether it gets a session keyring of its own.
     pub new_keyring: bool,
     /// Whether its root is moved over the old one instead of taking its place: for machines without a root that can
@@ -67,6 +69,9 @@ impl Runtime {
         let rootfs = root_of(&spec, &bundle)?;
         let place = Place::of(&self.root, create.id)?;
         place.make()?;
+        if create.says_ready {
+            readiness::offer(&mut spec, &place).inspect_err(|_| drop(place.remove()))?;
+        }
         let mut record = Record {
             subject: Subject {
                 version: spec.version().clone(),

@@ -10,6 +10,7 @@ mod exec;
 mod observe;
 mod place;
 mod protect;
+mod readiness;
 mod record;
 mod signal;
 mod start;
@@ -23,7 +24,9 @@ pub use crate::cgroup::Statistics;
 pub use create::Create;
 pub use exec::{Changes, ExecOptions};
 pub use observe::{Follower, Happening};
+pub use readiness::Readiness;
 pub use record::{Condition, View};
+pub use start::Started;
 pub use template::{SPECIFICATION, default_spec, features};
 pub use understand::{Understood, understand};
 

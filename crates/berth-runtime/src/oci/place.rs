@@ -7,7 +7,7 @@ use rustix::net::{
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// One container's directory.
@@ -85,6 +85,37 @@ impl Place {
         connect(&socket, &address).map_err(io::Error::from).at(self.0.join(TAKEN))?;
         fs::remove_file(self.0.join(TAKEN)).at(self.0.join(TAKEN))?;
         Ok(Some(socket))
+    }
+
+    /// The name of the socket that its program says at that it is ready.
+    pub(super) const NOTIFY: &str = "notify.sock";
+
+    /// Makes the directory for that socket, which a user of the container's, too, must be able to pass through.
+    pub(super) fn make_notify(&self) -> Result<PathBuf> {
+        let directory = self.notify();
+        fs::create_dir(&directory).at(&directory)?;
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).at(&directory)?;
+        Ok(directory)
+    }
+
+    pub(super) fn has_notify(&self) -> bool {
+        self.notify().exists()
+    }
+
+    /// That socket, for whoever runs in the container.
+    pub(super) fn listen_for_notify(&self) -> Result<OwnedFd> {
+        let path = self.notify().join(Self::NOTIFY);
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)
+            .at(&path)?;
+        let (_directory, address) = self.address(&format!("notify/{}", Self::NOTIFY))?;
+        bind(&socket, &address).map_err(io::Error::from).at(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).at(&path)?;
+        Ok(socket)
+    }
+
+    fn notify(&self) -> PathBuf {
+        self.0.join("notify")
     }
 
     /// The path may be too long for a socket's address: it is reached through a descriptor of its directory.

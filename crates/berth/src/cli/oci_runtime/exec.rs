@@ -108,7 +108,10 @@ impl Args {
             },
         )?;
         child.warnings.iter().for_each(|warning| context.log.warn(warning));
-        if self.detach { Ok(Exit::SUCCESS) } else { Ok(Exit(foreground::accompany(child, &signals)?)) }
+        if self.detach {
+            return Ok(Exit::SUCCESS);
+        }
+        Ok(Exit(foreground::accompany(child, &signals, None, |_| {})?))
     }
 
     fn capabilities(&self, context: &Context) -> Vec<Capability> {

@@ -5,7 +5,7 @@
 use crate::console::{self, RawMode};
 use crate::terminal;
 use berth_oci::{Context as _, Error, Result};
-use berth_runtime::oci::Child;
+use berth_runtime::oci::{Child, Readiness};
 use berth_sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitOptions, pidfd_send_signal, wait, waitid};
@@ -47,26 +47,26 @@ fn bury(child: i32) -> Option<i32> {
     code
 }
 
-/// Stays until it has ended; answers its exit code.
-pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
+/// Stays until it has ended; answers its exit code. A service manager is told when it is ready.
+pub(super) fn accompany(
+    child: Child,
+    signals: &Signals,
+    mut readiness: Option<Readiness>,
+    complain: impl Fn(&str),
+) -> Result<i32> {
     let shown = Shown::on_ours(child.terminal)?;
     let mut reads_input = shown.is_some();
     let mut ended = None;
     loop {
-        let nothing = signals.0.as_fd();
+        let nothing = || PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::empty());
         let (output, input) = (shown.as_ref(), shown.as_ref().filter(|_| reads_input));
         let stdin = io::stdin();
         let mut polled = [
             PollFd::new(&child.pidfd, PollFlags::IN),
             PollFd::new(&signals.0, PollFlags::IN),
-            output.map_or_else(
-                || PollFd::from_borrowed_fd(nothing, PollFlags::empty()),
-                |s| PollFd::from_borrowed_fd(s.master.as_fd(), PollFlags::IN),
-            ),
-            match input {
-                Some(_) => PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN),
-                None => PollFd::from_borrowed_fd(nothing, PollFlags::empty()),
-            },
+            output.map_or_else(nothing, |s| PollFd::from_borrowed_fd(s.master.as_fd(), PollFlags::IN)),
+            input.map_or_else(nothing, |_| PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)),
+            readiness.as_ref().map_or_else(nothing, |r| PollFd::from_borrowed_fd(r.as_fd(), PollFlags::IN)),
         ];
         match poll(&mut polled, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -86,12 +86,26 @@ pub(super) fn accompany(child: Child, signals: &Signals) -> Result<i32> {
         {
             reads_input = shown.type_in()?;
         }
+        if ready[4] {
+            readiness = readiness.filter(|readiness| goes_on(readiness, &complain));
+        }
         let has_more = match (ready[2], output) {
             (true, Some(shown)) => shown.show()?,
             _ => false,
         };
         if ready[0] && !has_more {
             return ended.map_or_else(|| code(&child.pidfd), Ok);
+        }
+    }
+}
+
+/// Passes on what the program says of its readiness; whether there is more to wait for.
+fn goes_on(readiness: &Readiness, complain: impl Fn(&str)) -> bool {
+    match readiness.pass_on() {
+        Ok(was_ready) => !was_ready,
+        Err(error) => {
+            complain(&error.to_string());
+            false
         }
     }
 }

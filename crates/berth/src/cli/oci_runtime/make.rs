@@ -82,6 +82,7 @@ impl Common {
             pid_file: self.pid_file.as_deref(),
             preserved: self.preserved(),
             environment,
+            says_ready: crate::settings::notify_socket().is_some(),
             new_keyring: !self.no_new_keyring,
             no_pivot: self.no_pivot,
         })?;
@@ -133,14 +134,19 @@ impl RunArgs {
             context.runtime.delete(id, true)?;
             return Err(Error::invalid("a detached container with a terminal needs --console-socket").into());
         }
-        if let Err(error) = context.start(id) {
-            context.runtime.delete(id, true)?;
-            return Err(error.into());
-        }
+        let readiness = match context.start(id) {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                context.runtime.delete(id, true)?;
+                return Err(error.into());
+            }
+        };
         if self.detach {
+            context.tell_when_ready(id, readiness);
             return Ok(Exit::SUCCESS);
         }
-        let code = foreground::accompany(child, &signals)?;
+        let code =
+            foreground::accompany(child, &signals, readiness, |complaint| context.log.warn(complaint))?;
         if !self.keep {
             context.runtime.delete(id, true)?.iter().for_each(|warning| context.log.warn(warning));
         }

@@ -13,7 +13,7 @@ mod update;
 mod verbs;
 
 use crate::exit::{Exit, Failure, Outcome};
-use berth_runtime::oci::Runtime;
+use berth_runtime::oci::{Readiness, Runtime};
 use clap::{Parser, Subcommand};
 use log::{Format, Log};
 use std::ffi::OsString;
@@ -101,8 +101,23 @@ struct Context {
 }
 
 impl Context {
-    fn start(&self, id: &str) -> berth_oci::Result<()> {
-        self.runtime.start(id)?.iter().for_each(|complaint| self.log.warn(complaint));
+    fn start(&self, id: &str) -> berth_oci::Result<Option<Readiness>> {
+        let manager = crate::settings::notify_socket();
+        let started = self.runtime.start(id, manager.as_deref())?;
+        started.complaints.iter().for_each(|complaint| self.log.warn(complaint));
+        Ok(started.readiness)
+    }
+
+    /// Stays until the container's program is ready, if it is to say so. It runs, whatever its service manager does.
+    fn tell_when_ready(&self, id: &str, readiness: Option<Readiness>) {
+        let told = readiness.map_or(Ok(()), |readiness| self.runtime.tell_when_ready(id, readiness));
+        if let Err(error) = told {
+            self.log.warn(&error.to_string());
+        }
+    }
+
+    fn start_alone(&self, id: &str) -> berth_oci::Result<()> {
+        self.tell_when_ready(id, self.start(id)?);
         Ok(())
     }
 }
@@ -180,7 +195,7 @@ fn protect(command: &Command, all: &[OsString]) -> berth_oci::Result<()> {
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Create(args) => args.run(context),
-        Command::Start(args) => done(context.start(&args.id)),
+        Command::Start(args) => done(context.start_alone(&args.id)),
         Command::State(args) => verbs::state(&args.id, context),
         Command::Kill(args) => args.run(context),
         Command::Delete(args) => args.run(context),

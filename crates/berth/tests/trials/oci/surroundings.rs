@@ -2,7 +2,10 @@
 
 use super::bundle::Bundle;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Stdio;
 
 #[test]
 fn hooks_run_at_their_moments_with_the_state() {
@@ -63,7 +66,12 @@ fn a_user_namespace_has_its_own_root() {
     for field in ["uidMappings", "gidMappings"] {
         bundle.config["linux"][field] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     }
-    std::os::unix::fs::chown(bundle.path("rootfs/tmp"), Some(100_000), Some(100_000)).unwrap();
+    for owned in ["rootfs/tmp", ""] {
+        std::os::unix::fs::chown(bundle.path(owned), Some(100_000), Some(100_000)).unwrap();
+    }
+    // Nobody else passes through his own directory.
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(bundle.path(""), own).unwrap();
     // A directory that only the host's root may look into can still be shown.
     let closed = bundle.path("closed");
     std::fs::create_dir(&closed).unwrap();
@@ -154,6 +162,52 @@ fn mounts_are_as_their_options_say() {
         "/ro ro\n/rro ro\n/plain rw\n/up rw\n/late ro\n/late/in rw\ncopied\n755\n710\n1777\ninside\n";
     assert_eq!(said.stdout, expected, "{said:?}");
     assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+}
+
+#[test]
+fn a_program_says_that_it_is_ready_to_whoever_manages_services() {
+    let script = "test -S $NOTIFY_SOCKET && echo $NOTIFY_SOCKET; exec sleep 100000";
+    let Some(bundle) = Bundle::of(script) else { return };
+    let address = bundle.path("manager");
+    let manager = UnixDatagram::bind(&address).unwrap();
+    let managed = |words: &[&str]| {
+        let mut command = bundle.command(words);
+        command.env("NOTIFY_SOCKET", &address).stdout(Stdio::piped());
+        command
+    };
+    let inside = bundle.path("state").join(&bundle.id).join("notify/notify.sock");
+    let heard = || {
+        let mut bytes = [0; 100];
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    // In the foreground we are the main process; in the background, the container's own is.
+    for words in [&["run", &bundle.id][..], &["run", "--detach", &bundle.id]] {
+        let mut run = managed(words).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "/run/notify/notify.sock\n");
+        let program = UnixDatagram::unbound().unwrap();
+        program.send_to(b"STATUS=READY=1 soon", &inside).unwrap();
+        program.send_to(b"STATUS=here\nREADY=1\nMAINPID=1", &inside).unwrap();
+        let main = format!("\nMAINPID={}", bundle.state()["pid"]);
+        assert_eq!(heard(), format!("READY=1{}", if words.len() == 3 { &main } else { "" }));
+        assert_eq!(heard(), "BARRIER=1");
+        bundle.ok(&["kill", &bundle.id, "KILL"]);
+        assert!(run.wait().unwrap().code().is_some());
+        bundle.say(&["delete", "--force", &bundle.id]);
+    }
+    // One that ends without a word keeps nobody waiting.
+    let mut silent = bundle;
+    silent.script("true");
+    assert_eq!(
+        silent.command(&["create", &silent.id]).env("NOTIFY_SOCKET", &address).status().unwrap().code(),
+        Some(0)
+    );
+    assert_eq!(
+        silent.command(&["start", &silent.id]).env("NOTIFY_SOCKET", &address).status().unwrap().code(),
+        Some(0)
+    );
 }
 
 #[test]
