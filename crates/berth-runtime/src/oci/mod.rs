@@ -27,7 +27,7 @@ pub use observe::{Follower, Happening};
 pub use readiness::Readiness;
 pub use record::{Condition, View};
 pub use start::Started;
-pub use template::{SPECIFICATION, default_spec, features};
+pub use template::{SPECIFICATION, default_spec, default_spec_for, features};
 pub use understand::{Understood, understand};
 
 /// The types of the runtime specification.

@@ -1,9 +1,9 @@
 //! What this runtime says of itself: a specification to begin with, and what it understands.
 
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder, LinuxIdMappingBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -42,7 +42,6 @@ pub fn default_spec() -> Spec {
         .capabilities(capabilities.build().expect("every set is there"))
         .rlimits(Vec::new())
         .no_new_privileges(true);
-    let namespace = |kind| LinuxNamespaceBuilder::default().typ(kind).build().expect("a kind is enough");
     let nothing = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().expect("a rule");
     let linux = LinuxBuilder::default()
         .resources(LinuxResourcesBuilder::default().devices(vec![nothing]).build().expect("rules are enough"))
@@ -66,6 +65,38 @@ pub fn default_spec() -> Spec {
     spec
 }
 
+/// The same for an ordinary user: he is root in there, and what only the machine's root may give is left out.
+#[must_use]
+pub fn default_spec_for(uid: u32, gid: u32) -> Spec {
+    let mut spec = default_spec();
+    let mapping = |id: u32| {
+        let builder = LinuxIdMappingBuilder::default().container_id(0u32).host_id(id).size(1u32);
+        vec![builder.build().expect("three numbers")]
+    };
+    if let Some(linux) = spec.linux_mut() {
+        let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+        namespaces.retain(|namespace| namespace.typ() != LinuxNamespaceType::Network);
+        namespaces.push(namespace(LinuxNamespaceType::User));
+        linux.set_namespaces(Some(namespaces)).set_resources(None);
+        linux.set_uid_mappings(Some(mapping(uid))).set_gid_mappings(Some(mapping(gid)));
+    }
+    // With the host's network, the machine's own /sys is all that may be shown.
+    let sys = mount(("/sys", "none", "/sys", "rbind nosuid noexec nodev ro"));
+    let mut mounts = mounts();
+    mounts.retain(|mount| !mount.destination().starts_with("/sys"));
+    for mount in &mut mounts {
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.retain(|option| !option.starts_with("gid=") && !option.starts_with("uid="));
+        mount.set_options(Some(options));
+    }
+    spec.set_mounts(Some(mounts.into_iter().chain([sys]).collect()));
+    spec
+}
+
+fn namespace(kind: LinuxNamespaceType) -> LinuxNamespace {
+    LinuxNamespaceBuilder::default().typ(kind).build().expect("a kind is enough")
+}
+
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(Into::into).collect()
 }
@@ -80,11 +111,12 @@ fn mounts() -> Vec<Mount> {
         ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
         ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relatime ro"),
     ];
-    let mount = |(destination, typ, source, options): (&str, &str, &str, &str)| {
-        let builder = MountBuilder::default().destination(destination).typ(typ).source(source);
-        builder.options(words(options)).build().expect("a destination is enough")
-    };
     rows.into_iter().map(mount).collect()
+}
+
+fn mount((destination, typ, source, options): (&str, &str, &str, &str)) -> Mount {
+    let builder = MountBuilder::default().destination(destination).typ(typ).source(source);
+    builder.options(words(options)).build().expect("a destination is enough")
 }
 
 /// The document that the specification calls "features".
@@ -163,6 +195,7 @@ mod tests {
         let spec: Spec = serde_json::from_str(&text).unwrap();
         crate::validate::spec(&spec).unwrap();
         assert!(text.contains("\"ociVersion\":\"1.3.0\""), "{text}");
+        crate::validate::spec(&default_spec_for(1000, 1000)).unwrap();
     }
 
     #[test]

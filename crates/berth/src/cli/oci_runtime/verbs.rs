@@ -5,7 +5,7 @@ use crate::exit::{Exit, Outcome};
 use crate::format::table::{Spacing, aligned_with};
 use crate::terminal;
 use berth_oci::{AtPath, Context as _, Error, Result};
-use berth_runtime::oci::{SPECIFICATION, View, default_spec, features as supported};
+use berth_runtime::oci::{SPECIFICATION, View, default_spec, default_spec_for, features as supported};
 use regex::Regex;
 use serde::Serialize;
 use std::fs::File;
@@ -179,12 +179,16 @@ pub(super) struct SpecArgs {
     /// The bundle's directory
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
+    /// For a container of an ordinary user: the caller
+    #[arg(long)]
+    rootless: bool,
 }
 
 impl SpecArgs {
     pub(super) fn run(self) -> Outcome {
         let path = self.bundle.join("config.json");
-        let text = document(&default_spec())?;
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let text = document(&if self.rootless { default_spec_for(uid, gid) } else { default_spec() })?;
         let mut file = File::options().write(true).create_new(true).open(&path).at(&path)?;
         file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).at(&path)?;
         Ok(Exit::SUCCESS)
