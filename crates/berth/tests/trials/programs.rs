@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-const PACKAGES: &str = "nginx-light,postgresql,redis-server,python3-minimal,nodejs";
+const PACKAGES: &str = "nginx-light,postgresql,redis-server,python3,nodejs";
 
 #[test]
 fn programs_of_debian_are_run_as_people_run_them() {
@@ -111,15 +111,17 @@ fn nginx(berth: &Sealed) {
 }
 
 fn postgresql(berth: &Sealed) {
+    // A volume gets its first content from the image, and with it the owner: without the directory it would be root's.
     let dockerfile = "FROM debian\n\
-        USER postgres\n\
         ENV PGDATA=/var/lib/postgresql/data\n\
+        RUN install -d -o postgres -g postgres -m 700 $PGDATA /var/run/postgresql\n\
+        USER postgres\n\
         COPY --chmod=755 serve /serve\n\
         VOLUME /var/lib/postgresql/data\n\
         STOPSIGNAL SIGINT\n\
         HEALTHCHECK --interval=1s --start-interval=100ms --start-period=120s CMD pg_isready -q -h /var/run/postgresql\n\
         CMD [\"/serve\"]\n";
-    let serve = "#!/bin/sh -e\nPATH=$PATH:$(echo /usr/lib/postgresql/*/bin)\nchmod 700 $PGDATA\n\
+    let serve = "#!/bin/sh -e\nPATH=$PATH:$(echo /usr/lib/postgresql/*/bin)\n\
         [ -e $PGDATA/PG_VERSION ] || initdb --no-sync > /dev/null\nexec postgres\n";
     build(berth, "postgres", dockerfile, &[("serve", serve)]);
     let run = |name: &str| {
