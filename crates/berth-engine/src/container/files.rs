@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Calls `work` with the root that the container's processes see, or would see: with its volumes and binds.
-    fn with_root<T: Send>(
+    pub(super) fn with_root<T: Send>(
         &self,
         container: &Container,
         work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,

@@ -1,13 +1,15 @@
 //! Why a container is as it is: the one cause that explains most, found in what its monitor wrote down.
 //!
-//! Here: choosing the cause. Not here: sentences. Invariant: pure, apart from reading the end of the log; what is
-//! only likely is told apart from what is known.
+//! Here: choosing the cause. Not here: sentences. Invariant: pure, apart from reading the end of the log and the
+//! beginning of the program; what is only likely is told apart from what is known.
 
 use super::Container;
 use crate::engine::Engine;
 use berth_oci::{Kind, Result};
 use berth_runtime::log::Options;
 use berth_runtime::{Asked, OutOfMemory, Probe, Status};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// Why a container is as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Diagnosis {
     pub failed_probe: Option<Probe>,
     /// The last lines of its output.
     pub last_lines: Vec<String>,
+    /// What is peculiar about its program's file, where that can be why.
+    pub peculiarity: Option<String>,
 }
 
 /// So many lines of output are shown.
@@ -86,7 +90,22 @@ impl Engine {
         let container = self.container(text)?;
         let last_lines = self.last_lines(&container)?;
         let failed = container.health().and_then(|h| h.log.last()).filter(|probe| probe.code != 0).cloned();
-        Ok(Diagnosis { cause: cause(&container, &last_lines), failed_probe: failed, last_lines, container })
+        let cause = cause(&container, &last_lines);
+        let peculiarity =
+            if blames_the_program(&cause) { self.peculiarity_of_program(&container) } else { None };
+        Ok(Diagnosis { cause, failed_probe: failed, last_lines, peculiarity, container })
+    }
+
+    fn peculiarity_of_program(&self, container: &Container) -> Option<String> {
+        let process = &container.document.process;
+        let args = process.args();
+        let environment = process.environment(&container.document.hostname, container.document.spec.tty);
+        let directory = Path::new(&process.working_dir);
+        let command = args.first()?;
+        let look =
+            |root: BorrowedFd<'_>| Ok(berth_runtime::peculiarity_in(root, directory, command, &environment));
+        // Where its files cannot be seen, there is nothing to say about them.
+        self.with_root(container, look).ok().flatten()
     }
 
     fn last_lines(&self, container: &Container) -> Result<Vec<String>> {
@@ -110,6 +129,14 @@ impl Container {
     pub fn cause(&self) -> Cause {
         cause(self, &[])
     }
+}
+
+/// Whether a damaged program, or one without its interpreter, ends like this.
+fn blames_the_program(cause: &Cause) -> bool {
+    const SIGILL: i32 = 4;
+    const SIGBUS: i32 = 7;
+    const SIGSEGV: i32 = 11;
+    matches!(cause, Cause::ShellFailed(_) | Cause::Signal(SIGILL | SIGBUS | SIGSEGV))
 }
 
 fn cause(container: &Container, last_lines: &[String]) -> Cause {
@@ -215,7 +242,7 @@ const DAEMONS: [(&str, &[&str], &str); 14] = [
     ("apache2ctl", &["FOREGROUND"], "apache2ctl -D FOREGROUND"),
     ("apachectl", &["FOREGROUND"], "apachectl -D FOREGROUND"),
     ("apache2", &["FOREGROUND"], "apache2 -D FOREGROUND"),
-    ("httpd", &["FOREGROUND", "-f"], "httpd -D FOREGROUND"),
+    ("httpd", &["FOREGROUND", "-f"], "httpd -D FOREGROUND (busybox has httpd -f)"),
     ("sshd", &["-D"], "sshd -D -e"),
     ("cron", &["-f"], "cron -f"),
     ("crond", &["-f", "-n"], "crond -f"),

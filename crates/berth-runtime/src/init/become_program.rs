@@ -170,7 +170,7 @@ pub(super) fn become_program(
     }
     let error = berth_sys::exec::execve(&file, &arguments, &environment);
     let _still_open = channel;
-    Err(lookup::refused(&program.file, &error))
+    Err(lookup::refused(&program.file, &program.environment, &error))
 }
 
 /// A monitor that is killed takes the container with it; nothing runs unobserved.

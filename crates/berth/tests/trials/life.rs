@@ -210,6 +210,8 @@ fn why_names_what_happened() {
     let scripts = [
         ("crlf.sh", "#!/bin/sh\r\necho hi\r\n"),
         ("lost.sh", "#!/usr/bin/nothing\n"),
+        ("env.sh", "#!/bin/env nothing\n"),
+        ("torn", "\u{7f}ELF\u{2}\u{1}\u{1}"),
         (
             "arm",
             "\u{7f}ELF\u{2}\u{1}\u{1}\0\0\0\0\0\0\0\0\0\u{2}\0\u{b7}\0\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -222,6 +224,10 @@ fn why_names_what_happened() {
         std::fs::write(&path, bytes).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
+    // A program of which only the beginning has arrived: the kernel starts it, and kills it.
+    let whole = std::fs::read("/bin/busybox").unwrap();
+    std::fs::write(berth.path("short"), &whole[..5000]).unwrap();
+    std::fs::set_permissions(berth.path("short"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let directory = berth.path("");
     let bind = format!("{}:/x:ro", directory.display());
     let library = "echo 'x: error while loading shared libraries: libx.so.1: cannot open' >&2; exit 127";
@@ -229,8 +235,13 @@ fn why_names_what_happened() {
         ("gone", &["nope"][..], 127, "executable file not found in $PATH"),
         ("crlf", &["/x/crlf.sh"], 127, "ends in CR LF"),
         ("lost", &["/x/lost.sh"], 127, "the interpreter `/usr/bin/nothing`"),
+        ("env", &["/x/env.sh"], 127, "the interpreter `nothing` of the script `/x/env.sh`"),
+        ("torn", &["/x/torn"], 126, "`/x/torn` is damaged"),
+        ("short", &["/x/short"], 139, "is damaged: it has 5000 bytes"),
+        ("line", &["echo hi"], 127, "give its arguments as words of their own"),
         ("arm", &["/x/arm"], 126, "is a program for arm64"),
         ("plain", &["/x/berth.toml"], 126, "permission denied"),
+        ("mode", &["/x/berth.toml"], 126, "`/x/berth.toml` is there, and may not be executed"),
         ("library", &["sh", "-c", library], 127, "needs the shared library libx.so.1"),
         ("shell", &["sh"], 0, "probably the shell had nothing to read"),
         ("daemon", &["sh", "-c", "true # nginx"], 0, "keep it in the foreground: nginx -g 'daemon off;'"),

@@ -46,7 +46,7 @@ fn document(diagnosis: &Diagnosis) -> serde_json::Value {
         "Status": status(container, Timestamp::now()),
         "ExitCode": state.and_then(|s| s.exit_code),
         "Reason": reason(container, &diagnosis.cause),
-        "Advice": advice(container, &diagnosis.cause),
+        "Advice": advice(diagnosis),
         "Circumstances": state.map(|s| &s.circumstances),
         "LastLines": diagnosis.last_lines,
     })
@@ -83,7 +83,7 @@ fn text(diagnosis: &Diagnosis) -> String {
             out += &format!("  | {line}\n");
         }
     }
-    for advice in advice(container, &diagnosis.cause) {
+    for advice in advice(diagnosis) {
         out += &format!("next: {advice}\n");
     }
     out
@@ -190,9 +190,13 @@ fn signal(number: i32) -> String {
 }
 
 /// What to do next.
-fn advice(container: &Container, cause: &Cause) -> Vec<String> {
+fn advice(diagnosis: &Diagnosis) -> Vec<String> {
+    let Diagnosis { container, cause, .. } = diagnosis;
     let name = &container.name;
     let one = |text: String| vec![text];
+    if let Some(peculiarity) = &diagnosis.peculiarity {
+        return one(peculiarity.clone());
+    }
     match cause {
         Cause::NeverStarted => one(format!("`berth start {name}`")),
         Cause::Paused => one(format!("`berth unpause {name}`")),

@@ -102,10 +102,10 @@ pub(crate) fn busybox(command: &[&str]) -> Option<Image> {
 
 /// Its programs as the beginning of an archive, for more to be added.
 pub(crate) fn busybox_tar() -> Option<Tar> {
-    const PROGRAMS: [&str; 28] = [
-        "cat", "chmod", "chown", "df", "echo", "false", "grep", "head", "hostname", "id", "ip", "ln", "ls",
-        "mkdir", "mount", "nc", "netstat", "nslookup", "ping", "rm", "wget", "sh", "sleep", "stat", "tail",
-        "touch", "true", "wc",
+    const PROGRAMS: [&str; 29] = [
+        "cat", "chmod", "chown", "df", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "ln",
+        "ls", "mkdir", "mount", "nc", "netstat", "nslookup", "ping", "rm", "wget", "sh", "sleep", "stat",
+        "tail", "touch", "true", "wc",
     ];
     let program = std::fs::read("/bin/busybox").ok().filter(|program| !wants_an_interpreter(program))?;
     let mut tar = Tar::default();
