@@ -73,11 +73,12 @@ impl Process {
         self.entrypoint.iter().chain(&self.cmd).flatten().cloned().collect()
     }
 
-    /// The whole environment: docker's own variables, then the container's.
+    /// The whole environment: docker's own variables, those that tell of linked containers, then the container's.
     #[must_use]
-    pub fn environment(&self, hostname: &str, tty: bool) -> Vec<String> {
+    pub fn environment(&self, hostname: &str, tty: bool, linked: &[String]) -> Vec<String> {
         let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
         env.extend(tty.then(|| "TERM=xterm".to_owned()));
+        env.extend_from_slice(linked);
         overlay(&mut env, &self.env);
         env
     }
@@ -177,8 +178,8 @@ mod tests {
         let process = Process::new(&image, &spec).unwrap();
         assert_eq!(process.env, ["A=mine", "B", "C=1", "C=2", "HOSTNAME=x", "ABSENT", "PATH=/bin"]);
         assert_eq!(
-            process.environment("abc", true),
-            ["PATH=/bin", "HOSTNAME=x", "TERM=xterm", "A=mine", "C=2"]
+            process.environment("abc", true, &["DB_NAME=/web/db".to_owned(), "C=0".to_owned()]),
+            ["PATH=/bin", "HOSTNAME=x", "TERM=xterm", "DB_NAME=/web/db", "C=2", "A=mine"]
         );
     }
 

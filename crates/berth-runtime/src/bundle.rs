@@ -50,6 +50,9 @@ pub struct Bundle {
     /// The file that is bound to `/etc/hosts`: when the network has given the container an address, a line with it
     /// and the host name is added before the program runs.
     pub hosts: Option<PathBuf>,
+    /// Other containers that this file names, by the addresses that they have at each moment.
+    #[serde(default)]
+    pub linked: Vec<LinkedHost>,
     /// A command (program, then arguments) that removes the container after its exit, unless the connection that
     /// created it says it has done so itself: `--rm` survives the death of its caller.
     pub on_exit: Option<Vec<String>>,
@@ -59,6 +62,17 @@ pub struct Bundle {
     /// Whether it dies with the connection that created it: a build's step is nobody's once its build is gone.
     #[serde(default)]
     pub tied: bool,
+}
+
+/// Another container that `/etc/hosts` names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedHost {
+    /// Its id.
+    pub container: String,
+    /// The network whose address of it is meant.
+    pub network: String,
+    /// What it is called, with spaces between.
+    pub names: String,
 }
 
 /// How a container's names are looked up by its monitor.

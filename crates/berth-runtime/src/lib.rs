@@ -35,7 +35,8 @@ mod user_namespace;
 mod validate;
 
 pub use bundle::{
-    Bundle, Exec, Exit, Log, LogFile, LogJournal, NamesPlan, RootfsMount, Seccomp, Started, Stdin, Streams,
+    Bundle, Exec, Exit, LinkedHost, Log, LogFile, LogJournal, NamesPlan, RootfsMount, Seccomp, Started,
+    Stdin, Streams,
 };
 pub use cgroup::{Usage, groups_below, remove_group, remove_parent};
 pub use circumstances::{Asked, Circumstances, OutOfMemory};

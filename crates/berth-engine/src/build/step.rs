@@ -121,6 +121,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         networks: networking.plans,
         names: networking.names,
         hosts: networking.hosts,
+        linked: Vec::new(),
         dir: directory,
         on_exit: None,
         life: Life::default(),

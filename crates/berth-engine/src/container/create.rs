@@ -118,7 +118,7 @@ impl Engine {
         })
     }
 
-    /// Networks by their names, and the container whose network it shares by its id. A network that is not here may be
+    /// Networks by their names; the containers whose network it shares, or that it is linked to, by their ids. A network that is not here may be
     /// made before the start.
     fn resolved(&self, mut spec: ContainerSpec) -> Result<ContainerSpec> {
         if let NetworkMode::Container(other) = &spec.network {
@@ -129,6 +129,7 @@ impl Engine {
         }
         for attachment in &mut spec.attachments {
             if attachment.network == DEFAULT {
+                self.resolve_links(&mut attachment.links)?;
                 continue;
             }
             match self.network(&attachment.network) {

@@ -47,32 +47,40 @@ impl Engine {
             _ => {}
         }
         let mut connection = self.talk(container)?;
-        let started =
-            connection.exec(exec(container, spec, self.groups(container)?, Some(crate::random::id()?))?)?;
+        let process = self.further_process(container, spec, Some(crate::random::id()?))?;
+        let started = connection.exec(process)?;
         Ok((connection, started))
+    }
+
+    /// `id` is what it is called in events.
+    pub(super) fn further_process(
+        &self,
+        container: &Container,
+        spec: &ExecSpec,
+        id: Option<String>,
+    ) -> Result<Exec> {
+        let user = spec.user.as_deref().unwrap_or(&container.document.process.user);
+        let groups = self.groups(container)?;
+        let linked = self.links_that_run(container)?;
+        let linked: Vec<String> = linked.iter().flat_map(|link| link.variables(&container.name)).collect();
+        Ok(Exec {
+            process: process(container, spec, groups, &linked)?,
+            user: Some(super::user_of(user).to_owned()),
+            stdin: spec.stdin,
+            unconfined: spec.privileged || container.document.spec.privileged,
+            id,
+        })
     }
 }
 
-/// `id` is what it is called in events.
-pub(super) fn exec(
+fn process(
     container: &Container,
     spec: &ExecSpec,
     groups: Vec<u32>,
-    id: Option<String>,
-) -> Result<Exec> {
-    let user = spec.user.as_deref().unwrap_or(&container.document.process.user);
-    Ok(Exec {
-        process: process(container, spec, groups)?,
-        user: Some(super::user_of(user).to_owned()),
-        stdin: spec.stdin,
-        unconfined: spec.privileged || container.document.spec.privileged,
-        id,
-    })
-}
-
-fn process(container: &Container, spec: &ExecSpec, groups: Vec<u32>) -> Result<oci::Process> {
+    linked: &[String],
+) -> Result<oci::Process> {
     let own = &container.document.process;
-    let mut env = own.environment(&container.document.hostname, spec.tty);
+    let mut env = own.environment(&container.document.hostname, spec.tty, linked);
     overlay(&mut env, &spec.env.iter().map(ToString::to_string).collect::<Vec<_>>());
     let cwd = spec.working_dir.as_deref().or(Some(own.working_dir.as_str())).filter(|dir| !dir.is_empty());
     let root = oci::UserBuilder::default().uid(0u32).gid(0u32).additional_gids(groups);

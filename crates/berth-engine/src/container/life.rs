@@ -1,6 +1,6 @@
 //! What a container's monitor does for it beyond running it once: docker's words as the runtime's numbers.
 
-use super::exec::{ExecSpec, exec};
+use super::exec::ExecSpec;
 use super::{Container, stop::patience};
 use crate::engine::Engine;
 use crate::spec::health_command;
@@ -24,7 +24,7 @@ impl Engine {
                 signal: process.stop_signal.map(|signal| signal.number()),
                 patience: patience(process.stop_timeout),
             },
-            health: health(container, self.groups(container)?)?,
+            health: self.health_check(container)?,
             most_runtime: spec.max_runtime,
             reaper: spec.init,
             journal: Some(JournalSource {
@@ -33,14 +33,14 @@ impl Engine {
             }),
         })
     }
-}
 
-fn health(container: &Container, groups: Vec<u32>) -> Result<Option<HealthCheck>> {
-    let process = &container.document.process;
-    let Some(check) = &process.health else { return Ok(None) };
-    let Some(command) = health_command(check, process.shell.as_deref()) else { return Ok(None) };
-    let spec = ExecSpec { command, ..ExecSpec::default() };
-    Ok(Some(numbers(check, exec(container, &spec, groups, None)?)))
+    fn health_check(&self, container: &Container) -> Result<Option<HealthCheck>> {
+        let process = &container.document.process;
+        let Some(check) = &process.health else { return Ok(None) };
+        let Some(command) = health_command(check, process.shell.as_deref()) else { return Ok(None) };
+        let spec = ExecSpec { command, ..ExecSpec::default() };
+        Ok(Some(numbers(check, self.further_process(container, &spec, None)?)))
+    }
 }
 
 fn numbers(check: &Healthcheck, exec: berth_runtime::Exec) -> HealthCheck {

@@ -11,6 +11,7 @@ mod devices;
 mod exec;
 mod files;
 mod life;
+mod links;
 mod list;
 mod logs;
 mod networking;

@@ -3,6 +3,7 @@
 //! Here: everything a bundle needs is gathered. Not here: namespaces, mounts, networks as the kernel has them; the
 //! runtime does those. Invariant: whatever fails leaves the container as it was, or exited with the reason.
 
+use super::links::Linked;
 use super::volumes::Places;
 use super::{Container, devices};
 use crate::cdi;
@@ -90,10 +91,12 @@ impl Engine {
         let spec = &container.document.spec;
         let process = &container.document.process;
         let directory = self.store()?.container_dir(&container.id);
+        let links = self.links(container)?;
         let networking = self.networking(container, &directory)?;
         let around = Surroundings {
             hostname: container.document.hostname.clone(),
             etc: networking.etc,
+            linked: links.iter().flat_map(|link| link.variables(&container.name)).collect(),
             network_namespace: networking.namespace,
             devices: devices::nodes(spec)?,
             masked: thermal_paths(),
@@ -134,6 +137,7 @@ impl Engine {
             tied: false,
             life: self.life(container)?,
             hosts: networking.hosts,
+            linked: links.iter().map(Linked::host).collect(),
             dir: directory,
             networks: networking.plans,
             names: networking.names,

@@ -84,7 +84,7 @@ impl Engine {
         })
     }
 
-    fn amend(&self, container: &Container, change: impl Fn(&mut Document)) -> Result<()> {
+    pub(crate) fn amend(&self, container: &Container, change: impl Fn(&mut Document)) -> Result<()> {
         self.store()?.update_container(&container.id, |record| {
             let mut document: Document = serde_json::from_str(&record.document).map_err(|error| {
                 Error::corrupt(format!("the record of container {} cannot be read: {error}", record.name))

@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// The files that become `/etc/resolv.conf`, `/etc/hostname` and `/etc/hosts`.
     pub etc: Vec<EtcFile>,
+    /// Variables that tell of the containers it is linked to.
+    pub linked: Vec<String>,
     /// What is mounted beside docker's own.
     pub mounts: Vec<Mount>,
     /// Where the volumes among them are, by name.
@@ -135,7 +137,7 @@ fn oci_process(process: &Process, spec: &ContainerSpec, around: &Surroundings) -
         .terminal(spec.tty)
         .user(user.build().map_err(bug)?)
         .args(process.args())
-        .env(process.environment(&around.hostname, spec.tty))
+        .env(process.environment(&around.hostname, spec.tty, &around.linked))
         .cwd(cwd)
         .capabilities(capabilities(spec)?)
         .rlimits(spec.ulimits.iter().map(rlimit).collect::<Result<Vec<_>>>()?)

@@ -1,7 +1,7 @@
 //! `--network`, repeated, with what belongs to it: `--ip`, `--ip6`, `--mac-address`, `--network-alias`, `--link`.
 //!
-//! Not here: whether a network of that name exists. Invariant: only networks that people made have aliases, links or
-//! chosen addresses, and no network comes twice.
+//! Not here: whether a network of that name exists. Invariant: only networks that people made have aliases or chosen
+//! addresses, and no network comes twice.
 
 use super::network::NetworkMode;
 use berth_oci::{Error, Result};
@@ -58,7 +58,9 @@ impl FromStr for Link {
         let mut parts = text.split(':');
         let container = parts.next().filter(|part| !part.is_empty()).ok_or_else(bad)?;
         let alias = parts.next().unwrap_or_else(|| container.trim_start_matches('/'));
-        match parts.next().is_none() && !alias.is_empty() {
+        // It becomes a word of `/etc/hosts`, and a part of names of variables and of the path `/container/alias`.
+        let is_word = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | '=' | '#');
+        match parts.next().is_none() && !alias.is_empty() && alias.chars().all(is_word) {
             true => Ok(Self { container: container.to_owned(), alias: alias.to_owned() }),
             false => Err(bad()),
         }
@@ -221,18 +223,15 @@ fn check(attachment: &Attachment, mode: &NetworkMode) -> Result<()> {
     if !attachment.aliases.is_empty() {
         return Err(Error::invalid("network-scoped aliases are only supported for user-defined networks"));
     }
-    if let (Some(link), NetworkMode::Bridge) = (attachment.links.first(), mode) {
-        return Err(Error::unsupported(format!(
-            "links are only supported for user-defined networks: --link {}:{}",
-            link.container, link.alias
-        ))
-        .hint("`berth network create NAME`, and run both containers with --network NAME: they find each other by name"));
-    }
-    if !attachment.links.is_empty() {
-        let kind = if *mode == NetworkMode::Host { "host" } else { "container" };
+    let shared = match mode {
+        NetworkMode::Host => Some("host type networking"),
+        NetworkMode::None => Some("none type networking"),
+        NetworkMode::Container(_) => Some("container type network"),
+        _ => None,
+    };
+    if let (Some(shared), false) = (shared, attachment.links.is_empty()) {
         return Err(Error::invalid(format!(
-            "conflicting options: {kind} type networking can't be used with links. This would result in undefined \
-             behavior"
+            "conflicting options: {shared} can't be used with links. This would result in undefined behavior"
         )));
     }
     let address = attachment.ipv4.map(IpAddr::from).or(attachment.ipv6.map(IpAddr::from));
@@ -327,13 +326,17 @@ mod tests {
              user specified IP address is supported on user defined networks only"
         );
         let link = |flags: &mut NetworkFlags| flags.links = vec!["db:d".parse().unwrap()];
-        assert_eq!(read(&[], link), "links are only supported for user-defined networks: --link db:d");
-        assert_eq!(
-            read(&["host"], link),
-            "conflicting options: host type networking can't be used with links. \
-             This would result in undefined behavior"
-        );
-        for wrong in ["a:b:c", ":x", "a:"] {
+        let undefined = "can't be used with links. This would result in undefined behavior";
+        for (network, expected) in [
+            ("bridge", "bridge: bridge db as d"),
+            // Docker takes it, and does nothing.
+            ("none", &format!("conflicting options: none type networking {undefined}")),
+            ("host", &format!("conflicting options: host type networking {undefined}")),
+            ("container:x", &format!("conflicting options: container type network {undefined}")),
+        ] {
+            assert_eq!(read(&[network], link), expected);
+        }
+        for wrong in ["a:b:c", ":x", "a:", "a:x/y", "a:x y", "a:x\n1.2.3.4", "a:x=y"] {
             let error = wrong.parse::<Link>().unwrap_err();
             assert_eq!(error.message(), format!("bad format for links: {wrong}"));
         }

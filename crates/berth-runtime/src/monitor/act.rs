@@ -36,6 +36,7 @@ impl Monitor {
             }
             Token::Exit(process) => self.exited(process)?,
             Token::Memory => self.memory_ran_out()?,
+            Token::Ledger => self.ledger_changed(),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod events;
 mod finish;
 mod health;
 mod left_behind;
+mod linked;
 mod network;
 mod oom;
 mod process;
@@ -95,6 +96,8 @@ struct Monitor {
     mounts: Option<File>,
     /// How long the hosts file was before its own line.
     hosts_length: Option<u64>,
+    /// Notices that containers come to networks or leave them, where others are named in the hosts file.
+    ledger: Option<linked::Watch>,
 }
 
 /// Something that `poll` found ready.
@@ -110,6 +113,7 @@ enum Token {
     Memory,
     Names(dns::Interest),
     Relay(relay::Interest),
+    Ledger,
 }
 
 /// The hidden role. Answers the exit status of the process.
@@ -180,6 +184,7 @@ impl Monitor {
             oom: None,
             mounts: None,
             hosts_length: None,
+            ledger: None,
             _lock: lock,
             _program: program,
             bundle,
@@ -258,6 +263,9 @@ impl Monitor {
         }
         if let Some(oom) = &self.oom {
             add(Token::Memory, oom.as_fd(), PollFlags::IN);
+        }
+        if let Some(ledger) = &self.ledger {
+            add(Token::Ledger, ledger.as_fd(), PollFlags::IN);
         }
         for (interest, fd, flags) in self.names.iter().flat_map(dns::Server::interests) {
             add(Token::Names(interest), fd, flags);

@@ -21,6 +21,7 @@ impl Monitor {
             return Ok(());
         }
         self.forget_hosts()?;
+        self.name_linked().map_err(not_the_program)?;
         let plans = self.bundle.networks.clone();
         let (namespace, pid) = self.namespace()?;
         let leads_out = [true, false].map(|ipv4| net::leader(&plans, ipv4));

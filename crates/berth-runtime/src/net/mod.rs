@@ -34,6 +34,8 @@ pub(crate) use attach::redirect_names;
 pub use attach::{
     Attached, Member, Place, lead_out, members, publish, rename, restore, setup, strays, teardown, unplug,
 };
+#[cfg(test)]
+pub(crate) use ledger::Lives;
 pub(crate) use ledger::{Record, path as ledger_path, peek};
 pub use mac::Mac;
 pub use names::Names;

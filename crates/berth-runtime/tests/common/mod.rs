@@ -167,6 +167,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         networks: Vec::new(),
         names: None,
         hosts: None,
+        linked: Vec::new(),
         on_exit: None,
         life: berth_runtime::Life::default(),
         tied: false,

@@ -20,6 +20,7 @@ mod images;
 mod isolation;
 mod life;
 mod limits;
+mod links;
 mod networks;
 mod oci;
 mod programs;

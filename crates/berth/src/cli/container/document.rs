@@ -48,7 +48,7 @@ pub(super) fn document(engine: &Engine, container: &Container) -> Result<Value> 
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": null,
-        "HostConfig": host_config(spec),
+        "HostConfig": host_config(spec, &engine.link_paths(container)?),
         "GraphDriver": {"Data": null, "Name": "overlayfs"},
         "Mounts": document_mounts::actual(engine, container)?,
         "Config": config(container),
@@ -107,7 +107,7 @@ fn list<T: serde::Serialize>(items: &[T]) -> Value {
     if items.is_empty() { Value::Null } else { json!(items) }
 }
 
-fn host_config(spec: &ContainerSpec) -> Value {
+fn host_config(spec: &ContainerSpec, links: &[String]) -> Value {
     let resources = &spec.resources;
     let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
     let mut config = json!({
@@ -131,7 +131,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "GroupAdd": list(&spec.groups),
         "IpcMode": spec.ipc.to_string(),
         "Cgroup": "",
-        "Links": null,
+        "Links": list(links),
         "OomScoreAdj": spec.oom_score_adj,
         "PidMode": spec.pid.to_string(),
         "Privileged": spec.privileged,
@@ -378,7 +378,9 @@ fn networks(container: &Container) -> Value {
 
 fn endpoint(container: &Container, attachment: &Attachment, joined: Option<&Joined>) -> Value {
     let (ipv4, ipv6) = (joined.and_then(|joined| joined.ipv4), joined.and_then(|joined| joined.ipv6));
-    let links = attachment.links.iter().map(|link| format!("{}:{}", link.container, link.alias));
+    // Those of the usual network belong to the container.
+    let links = attachment.links.iter().filter(|_| !is_builtin(&attachment.network));
+    let links = links.map(|link| format!("{}:{}", link.container, link.alias));
     json!({
         "IPAMConfig": asked(attachment),
         "Links": list(&links.collect::<Vec<_>>()),

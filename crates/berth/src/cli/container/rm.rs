@@ -13,6 +13,9 @@ pub(crate) struct Args {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
+    /// Remove the specified link: NAME/ALIAS
+    #[arg(short, long)]
+    link: bool,
     /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
@@ -25,6 +28,9 @@ impl Args {
     /// Runs it.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
+        if self.link {
+            return each(context, &self.containers, |path| engine.remove_link(path));
+        }
         let options = RemoveOptions { force: self.force, volumes: self.volumes };
         if !self.force {
             return each(context, &self.containers, |name| engine.remove(name, options));
