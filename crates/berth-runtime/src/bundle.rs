@@ -27,10 +27,13 @@ pub struct Bundle {
     pub spec: Spec,
     /// The root file system.
     pub rootfs: RootfsMount,
-    /// For binds that show only a part of their source: which part, by target. It is found inside the source, so no
+    /// For mounts that show only a part of their source: which part, by target. It is found inside the source, so no
     /// link in there leads out.
     #[serde(default)]
     pub parts: BTreeMap<PathBuf, PathBuf>,
+    /// For overlays of the spec that are to be read: their layers, uppermost first and two at least, by target.
+    #[serde(default)]
+    pub layers: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// `user[:group]`, names or numbers, looked up in the container's own `/etc/passwd` and `/etc/group`; sets uid,
     /// gid, supplementary groups and, when the environment has none, HOME. `None`: `process.user` of the spec.
     pub user: Option<String>,

@@ -204,7 +204,7 @@ impl Workplace {
     /// As [`Store::rootfs`].
     pub fn rootfs(&self, diff_ids: &[Digest]) -> Result<Rootfs> {
         self.keep(diff_ids)?;
-        self.store.rootfs_in(self.lease.id(), diff_ids, &self.directory()?)
+        self.store.rootfs_in(self.lease.id(), diff_ids, &[], &self.directory()?)
     }
 
     /// What these layers make together, to be read only, mounted nowhere.
@@ -214,7 +214,7 @@ impl Workplace {
     pub fn view(&self, diff_ids: &[Digest]) -> Result<View> {
         let directory = self.directory()?.join("view");
         self.keep(diff_ids)?;
-        let rootfs = self.store.rootfs_in(self.lease.id(), diff_ids, &directory)?;
+        let rootfs = self.store.rootfs_in(self.lease.id(), diff_ids, &[], &directory)?;
         let empty = directory.join("nothing");
         disk::make_directory(&empty)?;
         View::new(&rootfs.lowers, &empty)

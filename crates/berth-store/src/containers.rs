@@ -25,6 +25,8 @@ pub struct NewContainer<'a> {
     pub document: &'a str,
     /// Names of the volumes it uses; they stay as long as it does.
     pub volumes: &'a [&'a str],
+    /// The targets of other images that it sees; their content stays as long as it does.
+    pub images: &'a [&'a Digest],
 }
 
 /// A container of the store.
@@ -94,6 +96,11 @@ impl Store {
                 ],
             )?;
             use_volumes(transaction, new.id, new.volumes)?;
+            for other in new.images.iter().filter(|other| Some(**other) != image) {
+                use_image(transaction, other, created)?;
+                let sql = "INSERT OR IGNORE INTO image_use (container, image) VALUES (?, ?)";
+                transaction.execute(sql, [new.id, other.as_str()])?;
+            }
             exactly(transaction, "id = ?", [new.id])
         })
     }
@@ -104,6 +111,18 @@ impl Store {
     /// The store cannot be read.
     pub fn containers(&self) -> Result<Vec<ContainerRecord>> {
         self.inner.database.read(|connection| select(connection, "TRUE ORDER BY created DESC, id", []))
+    }
+
+    /// Which images containers see beside their own: ids of containers, and targets.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn further_images(&self) -> Result<Vec<(String, Digest)>> {
+        self.inner.database.read(|connection| {
+            let mut statement = connection.prepare("SELECT container, image FROM image_use")?;
+            let uses = statement.query_map([], |row| Ok((row.get(0)?, database::parsed(row, 1)?)))?;
+            Ok(uses.collect::<rusqlite::Result<_>>()?)
+        })
     }
 
     /// The containers that use an image, the youngest first.
@@ -254,7 +273,7 @@ mod tests {
     use berth_oci::Kind;
 
     fn new<'a>(id: &'a str, name: &'a str) -> NewContainer<'a> {
-        NewContainer { id, name, image: None, document: "{}", volumes: &[] }
+        NewContainer { id, name, image: None, document: "{}", volumes: &[], images: &[] }
     }
 
     #[test]

@@ -154,7 +154,8 @@ impl Garbage {
 const LIVE: &str = "SELECT target FROM image WHERE target NOT IN (SELECT value FROM json_each(?1))
     UNION SELECT key FROM step
     UNION SELECT image FROM container
-    WHERE image IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?2))";
+    WHERE image IS NOT NULL AND id NOT IN (SELECT value FROM json_each(?2))
+    UNION SELECT image FROM image_use WHERE container NOT IN (SELECT value FROM json_each(?2))";
 
 /// Rows that neither live content nor a living lease needs. What was part of an image goes at once; what never was
 /// only if it is older than ?3. ?4 is the JSON list of dead leases.

@@ -76,6 +76,7 @@ pub use history::{BuildRow, HistoryLimits};
 pub use layout::Location;
 pub use lease::{Lease, Protected};
 pub use locks::Held;
+pub use mount::Rootfs;
 pub use orphans::mounts_below;
 pub use overlay::opaque;
 pub use pack::{Packed, Packing};

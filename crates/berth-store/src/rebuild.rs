@@ -165,6 +165,9 @@ impl Store {
         let uses = rows(&old, "SELECT container, volume FROM volume_use", |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
         });
+        let images = rows(&old, "SELECT container, image FROM image_use", |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
         self.inner.database.write(Durability::Machine, |transaction| {
             for (target, origin, pinned, used) in &pins {
                 let sql = "UPDATE image SET origin = ?2, pinned = ?3, used = ?4 WHERE target = ?1";
@@ -201,6 +204,11 @@ impl Store {
                            SELECT container.id, volume.name FROM container, volume
                            WHERE container.id = ? AND volume.name = ?";
                 transaction.execute(sql, [container, volume])?;
+            }
+            for (container, image) in &images {
+                let sql = "INSERT OR IGNORE INTO image_use (container, image)
+                           SELECT id, ?2 FROM container WHERE id = ?1";
+                transaction.execute(sql, [container, image])?;
             }
             Ok(count)
         })

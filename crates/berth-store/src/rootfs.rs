@@ -13,23 +13,27 @@ use std::path::{Path, PathBuf};
 
 impl Store {
     /// The directories of a container's overlay; its layers, the base first, are mounted and stay so until
-    /// [`release_rootfs`](Self::release_rootfs).
+    /// [`release_rootfs`](Self::release_rootfs), and so are the stacks of `others`.
     ///
     /// # Errors
     /// `NotFound`: a layer is not here; one cannot be mounted.
-    pub fn rootfs(&self, container: &str, diff_ids: &[Digest]) -> Result<Rootfs> {
-        self.rootfs_in(container, diff_ids, &self.container_dir(container))
+    pub fn rootfs(&self, container: &str, diff_ids: &[Digest], others: &[&[Digest]]) -> Result<Rootfs> {
+        self.rootfs_in(container, diff_ids, others, &self.container_dir(container))
     }
 
     /// The same for whoever keeps what is written in a directory of its own.
-    pub(crate) fn rootfs_in(&self, user: &str, diff_ids: &[Digest], directory: &Path) -> Result<Rootfs> {
+    pub(crate) fn rootfs_in(
+        &self,
+        user: &str,
+        diff_ids: &[Digest],
+        others: &[&[Digest]],
+        directory: &Path,
+    ) -> Result<Rootfs> {
         let homes = self.homes(diff_ids)?;
-        let places: Vec<LayerPlace<'_>> = diff_ids
-            .iter()
-            .zip(&homes)
-            .map(|(diff_id, (form, directory))| LayerPlace { diff_id, form: *form, directory })
-            .collect();
-        self.inner.mounts().rootfs(user, &places, directory)
+        let of_others = others.iter().map(|stack| self.homes(stack)).collect::<Result<Vec<_>>>()?;
+        let others: Vec<_> =
+            others.iter().zip(&of_others).map(|(stack, homes)| places(stack, homes)).collect();
+        self.inner.mounts().rootfs(user, &places(diff_ids, &homes), &others, directory)
     }
 
     /// The container no longer uses its layers.
@@ -60,6 +64,15 @@ impl Store {
             Ok(homes)
         })
     }
+}
+
+fn places<'a>(diff_ids: &'a [Digest], homes: &'a [(Form, PathBuf)]) -> Vec<LayerPlace<'a>> {
+    let place = |(diff_id, home): (&'a Digest, &'a (Form, PathBuf))| LayerPlace {
+        diff_id,
+        form: home.0,
+        directory: &home.1,
+    };
+    diff_ids.iter().zip(homes).map(place).collect()
 }
 
 impl Inner {
@@ -115,13 +128,14 @@ mod tests {
             image: Some((target, target)),
             document: "{}",
             volumes: &[],
+            images: &[],
         };
         store.add_container(&new).unwrap();
-        let rootfs = store.rootfs("abc1", &image.diff_ids).unwrap();
+        let rootfs = store.rootfs("abc1", &image.diff_ids, &[]).unwrap();
         assert_eq!(std::fs::read(rootfs.lowers[0].join("file")).unwrap(), b"content");
         assert!(rootfs.upper.is_dir() && rootfs.work.is_dir());
         let missing = [Digest::of(b"missing")];
-        assert_eq!(store.rootfs("abc1", &missing).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.rootfs("abc1", &missing, &[]).unwrap_err().kind(), Kind::NotFound);
 
         store.release_rootfs("abc1").unwrap();
         store.remove_container("web").unwrap();

@@ -7,7 +7,7 @@ use berth_oci::{Error, Result};
 use std::path::Path;
 
 /// The schema this berth reads and writes (`PRAGMA user_version`).
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// Moments are microseconds since 1970, digests and references their text.
 pub(crate) const FIRST: &str = "
@@ -115,6 +115,13 @@ CREATE TABLE pushed (
     name TEXT PRIMARY KEY, target TEXT NOT NULL REFERENCES image(target) ON DELETE CASCADE, at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX pushed_target ON pushed(target, at);
+", "
+-- An image that a container sees beside its own; keeps its content, goes with the container.
+CREATE TABLE image_use (
+    container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, image TEXT NOT NULL,
+    PRIMARY KEY (container, image)
+) WITHOUT ROWID;
+CREATE INDEX image_use_image ON image_use(image, container);
 "];
 
 /// Whether this berth understands a store of that version.

@@ -171,7 +171,8 @@ fn from_rows(connection: &Connection) -> Answer<DiskUsage> {
 
 fn image_rows(connection: &Connection) -> Answer<Vec<ImageUsage>> {
     let mut statement = connection.prepare(
-        "SELECT target, (SELECT count(*) FROM container WHERE container.image = image.target) FROM image",
+        "SELECT target, (SELECT count(*) FROM container WHERE container.image = image.target)
+                      + (SELECT count(*) FROM image_use WHERE image_use.image = image.target) FROM image",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(ImageUsage { target: digest(row, 0)?, shared: 0, unique: 0, containers: count(row, 1)? })

@@ -253,6 +253,10 @@ mod tests {
     use crate::NewContainer;
     use crate::store::tests::temporary;
 
+    fn nobody() -> NewContainer<'static> {
+        NewContainer { id: "", name: "", image: None, document: "{}", volumes: &[], images: &[] }
+    }
+
     #[test]
     fn a_volume_lives_as_long_as_somebody_uses_it() {
         let (_directory, store) = temporary();
@@ -261,7 +265,7 @@ mod tests {
         fs::write(store.volume_data("data").join("file"), b"x").unwrap();
         assert!(!store.add_volume("data", "other").unwrap().1);
         assert_eq!(store.volume("data").unwrap().document, "{}");
-        let new = NewContainer { id: "abc1", name: "web", volumes: &["data"], document: "{}", image: None };
+        let new = NewContainer { id: "abc1", name: "web", volumes: &["data"], ..nobody() };
         store.add_container(&new).unwrap();
         assert_eq!(store.volumes().unwrap()[0].users, ["abc1"]);
         let error = store.remove_volume("data").unwrap_err();
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn a_container_needs_its_volumes_and_names_stay_inside() {
         let (_directory, store) = temporary();
-        let new = NewContainer { id: "abc1", name: "web", volumes: &["gone"], document: "{}", image: None };
+        let new = NewContainer { id: "abc1", name: "web", volumes: &["gone"], ..nobody() };
         assert_eq!(store.add_container(&new).unwrap_err().message(), "get gone: no such volume");
         for bad in ["", ".", "..", "a/b", ".a", "-a", "a b", "a\0", &"a".repeat(300)] {
             assert_eq!(store.add_volume(bad, "").unwrap_err().kind(), Kind::Invalid, "{bad}");

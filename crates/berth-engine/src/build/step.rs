@@ -113,6 +113,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
             work: rootfs.work.clone(),
         },
         parts: BTreeMap::new(),
+        layers: BTreeMap::new(),
         user: Some(step.user.clone()),
         seccomp: if step.insecure { Seccomp::Spec } else { Seccomp::Default },
         cgroup_parent: engine.cgroup_parent(),

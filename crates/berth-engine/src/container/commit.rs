@@ -83,7 +83,7 @@ impl Engine {
     ) -> Result<Digest> {
         let store = self.store()?;
         let lease = store.lease()?;
-        let upper = store.rootfs(&container.id, &container.document.layers)?.upper;
+        let upper = self.layers_of(container)?.upper;
         let changes = ChangesOptions { stubs: stubs(container), ..ChangesOptions::default() };
         let (layer, diff_id) = store.add_changes(&upper, &changes, &lease)?;
         layers.push(layer);

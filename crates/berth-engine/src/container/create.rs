@@ -51,7 +51,8 @@ impl Engine {
         check_processors(&spec)?;
         check_donors(self, &spec)?;
         prepare_sources(&spec)?;
-        let mounts = self.settle_mounts(&spec, &chosen.config.config)?;
+        let mut mounts = self.settle_mounts(&spec, &chosen.config.config)?;
+        self.resolve_images(&mut mounts, spec.platform.as_ref())?;
         let id = random::id()?;
         let hostname = self.hostname(&spec, &id)?;
         let mut warnings = warnings(&spec)?;
@@ -102,9 +103,16 @@ impl Engine {
         let _users = document.spec.users.is_own().then(|| self.store()?.lock_users()).transpose()?;
         document.users = self.choose_users(document.spec.users)?;
         let text = document.text();
-        let volumes = document.volumes();
+        let (volumes, images) = (document.volumes(), document.images());
         let record = self.add(&id, name, |id, name| {
-            let new = NewContainer { id, name, image: Some(image), document: &text, volumes: &volumes };
+            let new = NewContainer {
+                id,
+                name,
+                image: Some(image),
+                document: &text,
+                volumes: &volumes,
+                images: &images,
+            };
             self.store()?.add_container(&new)
         })?;
         Ok(Container {
@@ -259,7 +267,7 @@ fn foreign(spec: &ContainerSpec, platform: &Platform) -> Option<String> {
 fn prepare_sources(spec: &ContainerSpec) -> Result<()> {
     let binds = spec.mounts.iter().filter_map(|mount| match mount {
         Mount::Bind(bind) => Some(bind),
-        Mount::Volume(_) | Mount::Tmpfs(_) => None,
+        Mount::Volume(_) | Mount::Tmpfs(_) | Mount::Image(_) => None,
     });
     for bind in binds {
         prepare_source(bind)?;

@@ -220,7 +220,7 @@ impl Engine {
     /// # Errors
     /// Its files cannot be read.
     pub fn diff(&self, container: &Container) -> Result<Vec<Difference>> {
-        let rootfs = self.store()?.rootfs(&container.id, &container.document.layers)?;
+        let rootfs = self.layers_of(container)?;
         let stubs = super::commit::stubs(container);
         let walk = Differences { upper: &rootfs.upper, lowers: &rootfs.lowers, stubs: &stubs };
         let mut differences = Vec::new();

@@ -208,6 +208,7 @@ fn is_at(mount: &Mount, place: &str) -> bool {
     let source = match mount {
         Mount::Bind(bind) => bind.source == Path::new(place),
         Mount::Volume(volume) => volume.name.as_deref() == Some(place),
+        Mount::Image(image) => image.source == place,
         Mount::Tmpfs(_) => false,
     };
     source || mount.target() == Path::new(place)

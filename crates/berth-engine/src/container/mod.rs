@@ -10,6 +10,7 @@ mod create;
 mod devices;
 mod exec;
 mod files;
+mod image_mounts;
 mod life;
 mod links;
 mod list;

@@ -46,7 +46,7 @@ impl Engine {
                     let part = volume.subpath.as_deref().unwrap_or(Path::new(""));
                     Some((mount, &volume.owners, directory.join(part)))
                 }
-                Mount::Tmpfs(_) => None,
+                Mount::Tmpfs(_) | Mount::Image(_) => None,
             })
             .filter(|(_, owners, _)| matches!(owners, Owners::Shown | Owners::Given))
             .collect();

@@ -5,14 +5,14 @@
 
 use super::links::Linked;
 use super::volumes::Places;
-use super::{Container, devices};
+use super::{Container, devices, image_mounts};
 use crate::cdi;
 use crate::engine::Engine;
 use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::Seccomp;
 use berth_oci::{Error, Kind, Result};
 use berth_runtime::net::Site;
-use berth_runtime::{Bundle, Connection, Stdin, Streams};
+use berth_runtime::{Bundle, Connection, RootfsMount, Stdin, Streams};
 use std::path::Path;
 
 /// How a container is started.
@@ -114,12 +114,14 @@ impl Engine {
         let around = Surroundings { program: owners.program, owners: owners.sources, ..around };
         let mut specification = runtime_spec(process, spec, &around)?;
         cdi::apply(&mut specification, &cdi::changes(spec, &self.settings().cdi_directories)?)?;
+        let rootfs = self.layers_of(container)?;
         Ok(Bundle {
             id: container.id.clone(),
             run_dir: self.run_dir(&container.id),
             exe: self.settings().executable.clone(),
             spec: specification,
-            rootfs: self.rootfs_of(container)?,
+            layers: image_mounts::stacks(container, &rootfs),
+            rootfs: RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work },
             parts: places.parts.clone(),
             user: Some(super::user_of(&process.user).to_owned()),
             seccomp: match (spec.privileged, &spec.seccomp) {

@@ -4,7 +4,7 @@
 
 use super::{Container, Document};
 use crate::engine::Engine;
-use crate::spec::{ContainerSpec, Flag, Mount, Volume, clean};
+use crate::spec::{ContainerSpec, Flag, ImageMount, Mount, Volume, clean};
 use crate::volume::VolumeRequest;
 use berth_oci::{AtPath, Kind, Result, RuntimeConfig};
 use berth_runtime::RootfsMount;
@@ -107,7 +107,7 @@ impl Engine {
 
     /// The layers of a container, mounted for it.
     pub(super) fn rootfs_of(&self, container: &Container) -> Result<RootfsMount> {
-        let rootfs = self.store()?.rootfs(&container.id, &container.document.layers)?;
+        let rootfs = self.layers_of(container)?;
         Ok(RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work })
     }
 
@@ -115,6 +115,9 @@ impl Engine {
     pub(super) fn place_volumes(&self, container: &Container) -> Result<Places> {
         let mut places = Places::default();
         for mount in &container.document.mounts {
+            if let Mount::Image(ImageMount { target, subpath: Some(part), .. }) = mount {
+                places.parts.insert(target.clone(), part.clone());
+            }
             let Mount::Volume(mount) = mount else { continue };
             let Some(name) = &mount.name else { continue };
             if !places.directories.contains_key(name) {
@@ -156,6 +159,7 @@ fn borrowed(mount: &Mount, read_only: bool) -> Option<Mount> {
             volume.flag = Flag::From;
             Some(Mount::Volume(volume))
         }
+        Mount::Image(image) => Some(Mount::Image(image.clone())),
         Mount::Tmpfs(_) => None,
     }
 }

@@ -43,12 +43,8 @@ impl Engine {
     /// As [`prune_images`](Self::prune_images).
     pub fn prune_images_without(&self, options: &PruneOptions, containers: &[String]) -> Result<Pruned> {
         let store = self.store()?;
-        let used: Vec<Digest> = store
-            .containers()?
-            .into_iter()
-            .filter(|container| !containers.contains(&container.id))
-            .filter_map(|container| container.image)
-            .collect();
+        let uses = self.image_uses()?.into_iter().filter(|(id, _)| !containers.contains(id));
+        let used: Vec<Digest> = uses.map(|(_, image)| image).collect();
         let mut images = self.images(&options.filter)?;
         images.retain(|image| is_prunable(image, options.all, &used));
         let targets: Vec<Digest> = images.iter().map(|image| image.target.clone()).collect();

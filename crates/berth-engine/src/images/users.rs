@@ -9,14 +9,21 @@ use std::collections::HashMap;
 impl Engine {
     /// The containers that use an image, the running ones first.
     pub(crate) fn image_users(&self, target: &Digest) -> Result<Vec<User>> {
-        let store = self.store()?;
+        let uses = self.image_uses()?.into_iter().filter(|(_, image)| image == target);
         let mut users = Vec::new();
-        for container in store.containers()?.into_iter().filter(|c| c.image.as_ref() == Some(target)) {
-            let is_running = self.is_running(&container.id)?;
-            users.push(User { id: container.id, is_running });
+        for (id, _) in uses {
+            let is_running = self.is_running(&id)?;
+            users.push(User { id, is_running });
         }
         users.sort_by_key(|user| !user.is_running);
         Ok(users)
+    }
+
+    /// Which container uses which image, for its root or beside it.
+    pub(crate) fn image_uses(&self) -> Result<Vec<(String, Digest)>> {
+        let store = self.store()?;
+        let own = store.containers()?.into_iter().filter_map(|record| Some((record.id, record.image?)));
+        Ok(own.chain(store.further_images()?).collect())
     }
 
     /// Whether a container has processes.
@@ -37,7 +44,7 @@ impl Engine {
     /// The store cannot be read.
     pub fn image_use(&self) -> Result<HashMap<Digest, usize>> {
         let mut counts = HashMap::new();
-        for image in self.store()?.containers()?.into_iter().filter_map(|container| container.image) {
+        for (_, image) in self.image_uses()? {
             *counts.entry(image).or_default() += 1;
         }
         Ok(counts)

@@ -99,6 +99,10 @@ fn mount(mount: &Mount, around: &Surroundings) -> Result<oci::Mount> {
         Mount::Tmpfs(tmpfs) => {
             (built("tmpfs", Path::new("tmpfs"), &tmpfs.target, tmpfs_options(tmpfs))?, Owners::Kept)
         }
+        Mount::Image(image) => {
+            let options = ["ro", "rprivate"].map(str::to_owned).to_vec();
+            (built("overlay", Path::new("overlay"), &image.target, options)?, Owners::Kept)
+        }
     };
     users::apply(&mut built, &owners, around.owners.get(mount.target()).copied(), around)?;
     Ok(built)

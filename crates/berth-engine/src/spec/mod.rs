@@ -34,8 +34,8 @@ pub use label::{parse_label, parse_label_file, parse_pair, parse_sysctl};
 pub use log::{LogDriver, LogSpec};
 pub(crate) use mount::clean;
 pub use mount::{
-    Below, Bind, Flag, IdMaps, IdRange, Mount, MountFlag, Owners, Propagation, Tmpfs, Volume, VolumeFlag,
-    VolumesFrom, parse_mount, parse_tmpfs, parse_volume, volume_name,
+    Below, Bind, Flag, IdMaps, IdRange, ImageMount, Layers, Mount, MountFlag, Owners, Propagation, Tmpfs,
+    Volume, VolumeFlag, VolumesFrom, parse_mount, parse_tmpfs, parse_volume, volume_name,
 };
 pub use name::ContainerName;
 pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_uts};

@@ -27,10 +27,11 @@ impl Monitor {
         let none = LinuxResources::default();
         let resources = linux.resources().as_ref().unwrap_or(&none);
         let plan = CgroupPlan::new(&layout, &self.bundle.cgroup_parent, &self.bundle.id, resources)?;
-        let planned =
-            spec.mounts().iter().flatten().map(|mount| {
-                Ok(MountPlan::new(mount)?.with_part(self.bundle.parts.get(mount.destination())))
-            });
+        let planned = spec.mounts().iter().flatten().map(|mount| {
+            let target = mount.destination();
+            let plan = MountPlan::new(mount)?.with_layers(self.bundle.layers.get(target));
+            Ok(plan.with_part(self.bundle.parts.get(target)))
+        });
         let mounts = planned.collect::<Result<Vec<_>>>()?;
         self.filter = birth::filter(&spec, self.bundle.seccomp)?;
         // Written down first: whatever happens from here on, somebody can clear it away.

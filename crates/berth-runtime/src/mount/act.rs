@@ -33,7 +33,10 @@ pub(crate) fn mount(
 ) -> Result<()> {
     let what = || format!("cannot mount on `{}`", plan.target.display());
     match (&plan.kind, source) {
-        (Kind::Bind { .. }, Some(tree)) => bind(root, plan, &tree).context(what),
+        (Kind::Bind { .. } | Kind::Layers { .. }, Some(tree)) => bind(root, plan, &tree).context(what),
+        (Kind::Layers { .. }, None) => {
+            Err(Error::internal("the layers of a mount have not been opened")).context(what)
+        }
         (Kind::Bind { source, part, recursive }, None) => open_source(source, part.as_deref(), *recursive)
             .and_then(|tree| bind(root, plan, &tree))
             .context(what),

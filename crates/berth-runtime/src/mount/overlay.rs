@@ -1,4 +1,4 @@
-//! Layers under a writable directory, as one mount that is nowhere yet.
+//! Layers, most often under a writable directory, as one mount that is nowhere yet.
 //!
 //! Here: the two ways in which kernels want to be told the layers. Not here: which layers, or where the mount goes.
 //! Invariant: neither the characters nor the length of a path matter.
@@ -17,19 +17,40 @@ use std::path::Path;
 /// The longest value that `fsconfig` takes.
 const VALUE_LIMIT: usize = 255;
 
-/// Makes it; `lowers` are read-only, the uppermost first.
-pub(super) fn overlay(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    match one_by_one(lowers, upper, work)? {
-        Some(mount) => Ok(mount),
-        None => in_one_word(lowers, upper, work),
+/// Where what is written goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Above<'a> {
+    /// The uppermost directory.
+    pub(super) upper: &'a Path,
+    /// Overlayfs' own.
+    pub(super) work: &'a Path,
+}
+
+impl<'a> Above<'a> {
+    fn options(this: Option<Self>) -> Vec<(&'static str, &'a Path)> {
+        this.map_or_else(Vec::new, |above| vec![("upperdir", above.upper), ("workdir", above.work)])
     }
 }
 
+/// Makes it; `lowers` are read-only, the uppermost first. Without anything above them they are two at least.
+pub(super) fn overlay(lowers: &[impl AsRef<Path>], above: Option<Above<'_>>) -> Result<OwnedFd> {
+    match one_by_one(lowers, above)? {
+        Some(mount) => Ok(mount),
+        None => in_one_word(lowers, above),
+    }
+}
+
+/// Whom an error is about: the first of them.
+fn first<'a>(lowers: &'a [impl AsRef<Path>], above: Option<Above<'a>>) -> &'a Path {
+    let lower = lowers.first().map_or(Path::new("/"), AsRef::as_ref);
+    above.map_or(lower, |above| above.upper)
+}
+
 /// One option for each layer, as Linux 6.7 learned it; none where the kernel does not know it.
-fn one_by_one(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<Option<OwnedFd>> {
+fn one_by_one(lowers: &[impl AsRef<Path>], above: Option<Above<'_>>) -> Result<Option<OwnedFd>> {
     let instance = instance()?;
     let options = lowers.iter().map(|lower| ("lowerdir+", lower.as_ref()));
-    for (key, path) in options.chain([("upperdir", upper), ("workdir", work)]) {
+    for (key, path) in options.chain(Above::options(above)) {
         match fsconfig_set_string(&instance, key, path) {
             Err(Errno::INVAL) => return Ok(None),
             set => set.map_err(io::Error::from).at(path)?,
@@ -38,7 +59,7 @@ fn one_by_one(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<
     match fsconfig_create(&instance) {
         Err(Errno::INVAL) => Ok(None),
         created => {
-            created.map_err(io::Error::from).at(upper)?;
+            created.map_err(io::Error::from).at(first(lowers, above))?;
             mount(&instance).map(Some)
         }
     }
@@ -46,28 +67,31 @@ fn one_by_one(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<
 
 /// Everything in one option of at most 255 characters, with a colon between two layers: each is named by the number
 /// of a descriptor, seen from where those lie, which makes about 80 of them.
-fn in_one_word(lowers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
+fn in_one_word(lowers: &[impl AsRef<Path>], above: Option<Above<'_>>) -> Result<OwnedFd> {
     let open = |path: &Path| {
         rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(io::Error::from)
             .at(path)
     };
-    let lowers = lowers.iter().map(|lower| open(lower.as_ref())).collect::<Result<Vec<_>>>()?;
-    let (upper_dir, work_dir) = (open(upper)?, open(work)?);
+    let about = first(lowers, above);
+    let opened = lowers.iter().map(|lower| open(lower.as_ref())).collect::<Result<Vec<_>>>()?;
+    let above = Above::options(above);
+    let above = above.into_iter().map(|(key, path)| Ok((key, open(path)?))).collect::<Result<Vec<_>>>()?;
     let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
-    let word = lowers.iter().map(number).collect::<Vec<_>>().join(":");
+    let word = opened.iter().map(number).collect::<Vec<_>>().join(":");
     if word.len() > VALUE_LIMIT {
         return Err(Error::unsupported(format!("this kernel cannot stack {} layers", lowers.len()))
             .hint("Linux 6.7 and newer can"));
     }
-    let options = [("lowerdir", word), ("upperdir", number(&upper_dir)), ("workdir", number(&work_dir))];
+    let mut options = vec![("lowerdir", word)];
+    options.extend(above.iter().map(|(key, fd)| (*key, number(fd))));
     let made = berth_sys::namespace::in_own_directory(Path::new("/proc/self/fd"), || {
         let made = || -> Result<OwnedFd> {
             let instance = instance()?;
             for (key, value) in &options {
                 fsconfig_set_string(&instance, *key, value.as_str()).map_err(io::Error::from)?;
             }
-            fsconfig_create(&instance).map_err(io::Error::from).at(upper)?;
+            fsconfig_create(&instance).map_err(io::Error::from).at(about)?;
             mount(&instance)
         };
         Ok(made())
@@ -108,14 +132,17 @@ mod tests {
             fs::write(lower.join("who"), at.to_string()).unwrap();
             fs::write(lower.join(at.to_string()), "").unwrap();
         }
-        type Make = fn(&[std::path::PathBuf], &Path, &Path) -> Result<Option<OwnedFd>>;
-        let made: [Make; 2] = [one_by_one, |lowers, upper, work| in_one_word(lowers, upper, work).map(Some)];
+        type Make = fn(&[std::path::PathBuf], Option<Above<'_>>) -> Result<Option<OwnedFd>>;
+        let made: [Make; 2] = [one_by_one, |lowers, above| in_one_word(lowers, above).map(Some)];
         for (number, make) in made.into_iter().enumerate() {
             let (upper, work) = (place(&format!("u{number}")), place(&format!("w{number}")));
-            let Some(mount) = make(&lowers, &upper, &work).unwrap() else { continue };
-            let below = format!("/proc/self/fd/{}", mount.as_raw_fd());
-            assert_eq!(fs::read_to_string(format!("{below}/who")).unwrap(), "0");
-            assert_eq!(fs::read_dir(&below).unwrap().count(), 4);
+            for above in [Some(Above { upper: &upper, work: &work }), None] {
+                let Some(mount) = make(&lowers, above).unwrap() else { continue };
+                let below = format!("/proc/self/fd/{}", mount.as_raw_fd());
+                assert_eq!(fs::read_to_string(format!("{below}/who")).unwrap(), "0");
+                assert_eq!(fs::read_dir(&below).unwrap().count(), 4);
+                assert_eq!(fs::write(format!("{below}/new"), "").is_ok(), above.is_some());
+            }
         }
     }
 }

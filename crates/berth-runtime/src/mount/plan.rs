@@ -37,6 +37,8 @@ pub(crate) struct Owners {
 pub(crate) enum Kind {
     /// A file or directory of the host.
     Bind { source: PathBuf, part: Option<PathBuf>, recursive: bool },
+    /// Layers that are only read, uppermost first.
+    Layers { lowers: Vec<PathBuf>, part: Option<PathBuf> },
     /// A new instance of a file system.
     New { name: String, source: Option<String>, options: Vec<(String, Option<String>)> },
     /// The container's own cgroups.
@@ -186,10 +188,18 @@ impl MountPlan {
         Ok(plan)
     }
 
-    /// The same, but of a bind's source only this part is seen.
+    /// The same, but of the source only this part is seen.
     pub(crate) fn with_part(mut self, wanted: Option<&PathBuf>) -> Self {
-        if let Kind::Bind { part, .. } = &mut self.kind {
+        if let Kind::Bind { part, .. } | Kind::Layers { part, .. } = &mut self.kind {
             *part = wanted.cloned();
+        }
+        self
+    }
+
+    /// The same, but made of these layers, where there are any.
+    pub(crate) fn with_layers(mut self, layers: Option<&Vec<PathBuf>>) -> Self {
+        if let Some(lowers) = layers {
+            self.kind = Kind::Layers { lowers: lowers.clone(), part: None };
         }
         self
     }

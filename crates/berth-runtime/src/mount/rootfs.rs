@@ -2,7 +2,7 @@
 
 use super::act::{attach, clone_tree, missing_for};
 use super::in_root;
-use super::overlay::overlay;
+use super::overlay::{Above, overlay};
 use crate::bundle::RootfsMount;
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::mount::{Attributes, set_attributes};
@@ -43,7 +43,7 @@ pub(crate) fn mount_rootfs(
     let mount = match (opened, rootfs) {
         (Some(mount), _) => mount,
         (None, RootfsMount::Overlay { lowers, upper, work }) => {
-            overlay(lowers, upper, work).context(|| "cannot mount the container's layers")?
+            overlay(lowers, Some(Above { upper, work })).context(|| "cannot mount the container's layers")?
         }
         (None, RootfsMount::Directory { path }) => clone_tree(path, true).at(path)?,
     };
@@ -74,7 +74,7 @@ pub(crate) fn mount_rootfs(
 pub fn open_root(rootfs: &RootfsMount) -> Result<OwnedFd> {
     match rootfs {
         RootfsMount::Overlay { lowers, upper, work } => {
-            overlay(lowers, upper, work).context(|| "cannot mount the container's layers")
+            overlay(lowers, Some(Above { upper, work })).context(|| "cannot mount the container's layers")
         }
         RootfsMount::Directory { path } => clone_tree(path, true).at(path),
     }

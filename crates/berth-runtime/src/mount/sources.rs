@@ -2,11 +2,12 @@
 //! may look into directories that are closed to the world, nor change the owners that files are shown with.
 
 use super::act::{clone_tree, open_source};
-use super::mapped::mapped_overlay;
+use super::mapped::{mapped_overlay, part_of};
+use super::overlay::{Above, overlay};
 use super::plan::{Kind, MountPlan};
 use crate::bundle::RootfsMount;
 use crate::user_namespace::Mappings;
-use berth_oci::{AtPath, Error, Result};
+use berth_oci::{AtPath, Context, Error, Result};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -29,17 +30,28 @@ impl Sources {
     ) -> Result<Self> {
         let root = match (namespace, rootfs) {
             (Some(mappings), RootfsMount::Overlay { lowers, upper, work }) => {
-                Some(mapped_overlay(lowers, upper, work, mappings, target)?)
+                Some(mapped_overlay(lowers, Some(Above { upper, work }), mappings, target)?)
             }
             (Some(_), RootfsMount::Directory { path }) => Some(clone_tree(path, true).at(path)?),
             _ => None,
         };
-        let mounts = plans.iter().map(|plan| source(plan, namespace)).collect::<Result<_>>()?;
+        let mounts = plans.iter().map(|plan| source(plan, namespace, target)).collect::<Result<_>>()?;
         Ok(Self { root, mounts })
     }
 }
 
-fn source(plan: &MountPlan, namespace: Option<&Mappings>) -> Result<Option<OwnedFd>> {
+fn source(plan: &MountPlan, namespace: Option<&Mappings>, target: &Path) -> Result<Option<OwnedFd>> {
+    if let Kind::Layers { lowers, part } = &plan.kind {
+        let whole = match namespace {
+            Some(mappings) => mapped_overlay(lowers, None, mappings, target)?,
+            None => overlay(lowers, None).context(|| "cannot mount the layers of an image")?,
+        };
+        let what = || format!("cannot mount on `{}`", plan.target.display());
+        return Ok(Some(match part {
+            Some(part) => part_of(&whole, part, target).context(what)?,
+            None => whole,
+        }));
+    }
     let Kind::Bind { source, part, recursive } = &plan.kind else { return Ok(None) };
     if namespace.is_none() && plan.owners.is_none() {
         return Ok(None);

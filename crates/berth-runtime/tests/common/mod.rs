@@ -154,6 +154,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         exe: exe.into(),
         spec: spec(arguments),
         parts: Default::default(),
+        layers: Default::default(),
         rootfs: RootfsMount::Overlay {
             lowers: vec![lower.into()],
             upper: dir.join("upper"),

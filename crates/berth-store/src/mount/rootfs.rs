@@ -18,6 +18,9 @@ pub struct Rootfs {
     pub upper: PathBuf,
     /// overlayfs' own, on the disk of `upper`.
     pub work: PathBuf,
+    /// The layers of other images that it sees, as `lowers`; below each is an empty directory, for a kernel makes no
+    /// overlay of one.
+    pub others: Vec<Vec<PathBuf>>,
 }
 
 impl Mounts {
@@ -26,19 +29,29 @@ impl Mounts {
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), or the directories cannot be made.
-    pub fn rootfs(&self, user: &str, layers: &[LayerPlace<'_>], directory: &Path) -> Result<Rootfs> {
-        let (upper, work) = (directory.join("upper"), directory.join("work"));
+    pub fn rootfs(
+        &self,
+        user: &str,
+        layers: &[LayerPlace<'_>],
+        others: &[Vec<LayerPlace<'_>>],
+        directory: &Path,
+    ) -> Result<Rootfs> {
+        let [upper, work, empty] = ["upper", "work", "empty"].map(|name| directory.join(name));
         disk::make_directory(&work)?;
-        let mut lowers = self.acquire(user, layers)?;
-        if lowers.is_empty() {
-            let empty = directory.join("empty");
+        let stacks: Vec<_> = std::iter::once(layers).chain(others.iter().map(Vec::as_slice)).collect();
+        let mut others = self.acquire_all(user, &stacks)?;
+        let mut lowers = others.remove(0);
+        if lowers.is_empty() || !others.is_empty() {
             disk::make_directory(&empty)?;
+        }
+        others.iter_mut().for_each(|other| other.push(empty.clone()));
+        if lowers.is_empty() {
             lowers.push(empty);
         }
         if !upper.is_dir() {
             make_upper(&upper, &lowers[0], layers.is_empty())?;
         }
-        Ok(Rootfs { lowers, upper, work })
+        Ok(Rootfs { lowers, upper, work, others })
     }
 }
 

@@ -43,16 +43,30 @@ impl Mounts {
     /// # Errors
     /// A layer cannot be mounted, or there are more than an overlay takes. Nothing is registered then.
     pub fn acquire(&self, user: &str, layers: &[LayerPlace<'_>]) -> Result<Vec<PathBuf>> {
-        let layers = distinct(layers);
-        if layers.len() > LAYERS_LIMIT {
-            let count = layers.len();
+        Ok(self.acquire_all(user, &[layers])?.remove(0))
+    }
+
+    /// The same for several stacks, each of which is to be an overlay.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_all(&self, user: &str, stacks: &[&[LayerPlace<'_>]]) -> Result<Vec<Vec<PathBuf>>> {
+        let stacks: Vec<_> = stacks.iter().map(|layers| distinct(layers)).collect();
+        if let Some(count) = stacks.iter().map(Vec::len).find(|count| *count > LAYERS_LIMIT) {
             return Err(Error::unsupported(format!(
                 "the image has {count} layers; the kernel stacks {LAYERS_LIMIT} at most"
             )));
         }
         let _lock = self.lock()?;
+        let all = stacks.iter().map(|layers| self.lowers(layers)).collect::<Result<_>>()?;
+        self.register(user, &stacks.concat())?;
+        Ok(all)
+    }
+
+    /// Their directories; layers come uppermost first.
+    fn lowers(&self, layers: &[LayerPlace<'_>]) -> Result<Vec<PathBuf>> {
         let mut lowers = Vec::with_capacity(layers.len());
-        for layer in &layers {
+        for layer in layers {
             let lower = self.mounted(layer)?;
             let hides_rest = is_opaque(&lower);
             lowers.push(lower);
@@ -61,7 +75,6 @@ impl Mounts {
                 break;
             }
         }
-        self.register(user, &layers)?;
         Ok(lowers)
     }
 

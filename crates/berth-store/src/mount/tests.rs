@@ -145,12 +145,12 @@ fn the_upper_directory_is_like_the_root_of_the_image() {
     let root = Archive::default().head(Head::new(b'5', "./").mode(0o1750).owner(3, 4)).file("a", b"");
     let Some(ground) = Ground::new(&[root]) else { return };
     let own = ground.room.path().join("container");
-    let rootfs = ground.mounts.rootfs("one", &ground.places(&[0]), &own).unwrap();
+    let rootfs = ground.mounts.rootfs("one", &ground.places(&[0]), &[], &own).unwrap();
     let upper = rootfs.upper.metadata().unwrap();
     assert_eq!((upper.mode() & 0o7777, upper.uid(), upper.gid()), (0o1750, 3, 4));
     assert!(rootfs.work.is_dir() && rootfs.lowers.len() == 1);
-    assert_eq!(ground.mounts.rootfs("one", &ground.places(&[0]), &own).unwrap(), rootfs);
-    let empty = ground.mounts.rootfs("two", &[], &ground.room.path().join("other")).unwrap();
+    assert_eq!(ground.mounts.rootfs("one", &ground.places(&[0]), &[], &own).unwrap(), rootfs);
+    let empty = ground.mounts.rootfs("two", &[], &[], &ground.room.path().join("other")).unwrap();
     assert_eq!(empty.upper.metadata().unwrap().mode() & 0o7777, 0o755);
     assert_eq!(fs::read_dir(&empty.lowers[0]).unwrap().count(), 0);
 }

@@ -78,7 +78,8 @@ fn what_belongs_to_nothing_is_found() {
 #[test]
 fn a_container_without_its_directory_gets_it_back() {
     let faults = after(|store, _, _| {
-        let container = NewContainer { id: "abc1", name: "web", image: None, document: "{}", volumes: &[] };
+        let container =
+            NewContainer { id: "abc1", name: "web", image: None, document: "{}", volumes: &[], images: &[] };
         store.add_container(&container).unwrap();
         fs::remove_dir(store.container_dir("abc1")).unwrap();
     });

@@ -20,7 +20,8 @@ type Work = fn(&Store) -> berth_oci::Result<()>;
 
 fn before(store: &Store) {
     pull(store, &Sample::image(&["base", "old"]), "old").unwrap();
-    let container = NewContainer { id: "abc1", name: "old", image: None, document: "{}", volumes: &[] };
+    let container =
+        NewContainer { id: "abc1", name: "old", image: None, document: "{}", volumes: &[], images: &[] };
     store.add_container(&container).unwrap();
 }
 
@@ -43,7 +44,8 @@ const WORKS: [(&str, Work); 5] = [
         store.gc_with(&ALL).map(drop)
     }),
     ("container", |store| {
-        let new = NewContainer { id: "abd2", name: "new", image: None, document: "{}", volumes: &[] };
+        let new =
+            NewContainer { id: "abd2", name: "new", image: None, document: "{}", volumes: &[], images: &[] };
         let _ = store.remove_container("new");
         store.add_container(&new)?;
         store.update_container("new", |_| Ok("1".to_owned()))?;

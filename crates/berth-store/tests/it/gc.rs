@@ -44,8 +44,14 @@ fn what_a_container_uses_outlives_its_image() {
     let sample = Sample::image(&["one"]);
     pull(&store, &sample, "app").unwrap();
     let target = sample.target();
-    let container =
-        NewContainer { id: "abc1", name: "web", image: Some((target, target)), document: "{}", volumes: &[] };
+    let container = NewContainer {
+        id: "abc1",
+        name: "web",
+        image: Some((target, target)),
+        document: "{}",
+        volumes: &[],
+        images: &[],
+    };
     store.add_container(&container).unwrap();
     assert!(store.image(target).unwrap().last_used.is_some());
     assert_eq!(store.containers_of(target).unwrap().len(), 1);
@@ -58,6 +64,33 @@ fn what_a_container_uses_outlives_its_image() {
     assert_eq!(store.gc_with(&ALL).unwrap(), preview);
     assert_eq!((preview.layers.len(), preview.blobs.len()), (1, 2));
     assert_eq!(store.platform_image(target, None).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn what_a_container_sees_beside_its_own_image_outlives_its_image() {
+    let (_directory, store) = store();
+    let [own, other] = [Sample::image(&["one"]), Sample::image(&["two"])];
+    pull(&store, &own, "app").unwrap();
+    pull(&store, &other, "data").unwrap();
+    let container = NewContainer {
+        id: "abc1",
+        name: "web",
+        image: Some((own.target(), own.target())),
+        document: "{}",
+        volumes: &[],
+        images: &[own.target(), other.target()],
+    };
+    store.add_container(&container).unwrap();
+    assert_eq!(store.further_images().unwrap(), [("abc1".to_owned(), other.target().clone())]);
+    store.remove_image(other.target()).unwrap();
+    assert_eq!(store.gc_with(&ALL).unwrap(), Reclaimed::default());
+    let ids = ["abc1".to_owned()];
+    let preview = store.gc_preview(&ALL, Without { images: &[], containers: &ids }).unwrap();
+    store.remove_container("web").unwrap();
+    assert_eq!(store.gc_with(&ALL).unwrap(), preview);
+    assert_eq!(preview.layers.len(), 1);
+    let gone = NewContainer { images: &[other.target()], ..container };
+    assert_eq!(store.add_container(&gone).unwrap_err().kind(), Kind::NotFound);
 }
 
 #[test]
@@ -125,6 +158,7 @@ fn usage_adds_up_to_what_the_disk_says() {
         image: Some((one.target(), one.target())),
         document: "{}",
         volumes: &[],
+        images: &[],
     };
     store.add_container(&container).unwrap();
     std::fs::write(store.container_dir("abc1").join("log"), noise(50_000, 2)).unwrap();

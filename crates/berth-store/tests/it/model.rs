@@ -48,6 +48,7 @@ fn step(store: &Store, random: u64) -> berth_oci::Result<()> {
                 image: Some((target, target)),
                 document: "{}",
                 volumes: &[],
+                images: &[],
             };
             store.add_container(&new)?;
             store.platform_image(target, None).expect("a container keeps its image");

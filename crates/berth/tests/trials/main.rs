@@ -16,6 +16,7 @@ mod files;
 mod foreign;
 mod history;
 mod hostile;
+mod image_mounts;
 mod images;
 mod isolation;
 mod life;

@@ -1,7 +1,8 @@
 //! `--mount`, as docker reads it: fields with commas between them.
 
 use super::{
-    Below, Bind, Flag, Mount, Owners, Propagation, Tmpfs, Volume, clean, clean_target, config, volume_name,
+    Below, Bind, Flag, ImageMount, Mount, Owners, Propagation, Tmpfs, Volume, clean, clean_target, config,
+    volume_name,
 };
 use crate::spec::csv;
 use crate::spec::size::parse_ram;
@@ -47,6 +48,7 @@ struct Fields {
     bind: Option<BindFields>,
     volume: Option<VolumeFields>,
     tmpfs: Option<Vec<String>>,
+    image: Option<String>,
     owners: Owners,
 }
 
@@ -140,6 +142,7 @@ impl Fields {
                 let mode = u32::from_str_radix(value, 8).map_err(|_| field.invalid(value))?;
                 self.tmpfs.get_or_insert_default().push(format!("mode={mode:o}"));
             }
+            "image-subpath" => self.image = Some(field.needed()?.to_owned()),
             _ => return Err(unexpected(&field)),
         }
         Ok(())
@@ -159,6 +162,7 @@ impl Fields {
             ("bind", self.bind.is_some()),
             ("volume", self.volume.is_some()),
             ("tmpfs", self.tmpfs.is_some()),
+            ("image", self.image.is_some()),
         ];
         if let Some((other, _)) = mixed.into_iter().find(|(name, given)| *given && *name != kind) {
             return Err(Error::invalid(format!("cannot mix '{other}-*' options with mount type '{kind}'")));
@@ -183,7 +187,10 @@ impl Fields {
             "bind" => self.into_bind(&target, directory),
             "volume" => self.into_volume(&target),
             "tmpfs" => self.into_tmpfs(&target),
-            other => Err(config(other, &"mount type unknown").hint("the types are bind, volume and tmpfs")),
+            "image" => self.into_image(&target),
+            other => {
+                Err(config(other, &"mount type unknown").hint("the types are bind, volume, tmpfs and image"))
+            }
         }
     }
 
@@ -216,7 +223,7 @@ impl Fields {
             name: name.as_deref().map(volume_name).transpose()?,
             read_only: self.read_only,
             no_copy: fields.no_copy,
-            subpath: fields.subpath.as_deref().map(subpath).transpose()?,
+            subpath: fields.subpath.as_deref().map(|part| subpath("volume", part)).transpose()?,
             flag: Flag::Mount,
             owners: self.owners,
             driver: fields.driver,
@@ -238,6 +245,23 @@ impl Fields {
         options.extend(self.read_only.then(|| "ro".to_owned()));
         let target = clean_target(target).map_err(|e| wrong(&e))?;
         Ok(Mount::Tmpfs(Tmpfs { target, options, is_mount: true }))
+    }
+
+    /// An image is always read-only: docker takes `readonly=false`, too, and says nothing.
+    fn into_image(self, target: &str) -> Result<Mount> {
+        let wrong = |e: &dyn std::fmt::Display| config("image", e);
+        let source = self.source.filter(|source| !source.is_empty());
+        if self.owners != Owners::Kept {
+            return Err(wrong(&"the owners of an image's files are the image's"));
+        }
+        let part = self.image.filter(|part| !part.is_empty());
+        Ok(Mount::Image(ImageMount {
+            source: source.ok_or_else(|| wrong(&"field Source must not be empty"))?,
+            target: clean_target(target).map_err(|e| wrong(&e))?,
+            read_only: self.read_only,
+            subpath: part.map(|part| subpath("image", &part)).transpose()?,
+            image: None,
+        }))
     }
 }
 
@@ -287,7 +311,7 @@ impl VolumeFields {
 }
 
 /// It stays inside by its text; that no link leads out is seen to when it is mounted.
-fn subpath(text: &str) -> Result<PathBuf> {
+fn subpath(kind: &str, text: &str) -> Result<PathBuf> {
     let mut depth = 0_i32;
     for component in Path::new(text).components() {
         depth += match component {
@@ -297,7 +321,7 @@ fn subpath(text: &str) -> Result<PathBuf> {
             Component::CurDir => 0,
         };
         if depth < 0 {
-            return Err(config("volume", &"subpath must be a relative path within the volume"));
+            return Err(config(kind, &"subpath must be a relative path within the volume"));
         }
     }
     Ok(clean(&Path::new("/").join(text)).strip_prefix("/").unwrap_or(Path::new("")).to_owned())

@@ -18,7 +18,7 @@ pub use from::VolumesFrom;
 pub use owners::{IdMaps, IdRange, Owners};
 pub use tmpfs::parse_tmpfs;
 
-use berth_oci::{Error, Result};
+use berth_oci::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -33,6 +33,8 @@ pub enum Mount {
     Volume(Volume),
     /// Memory.
     Tmpfs(Tmpfs),
+    /// The files of an image.
+    Image(ImageMount),
 }
 
 impl Mount {
@@ -43,6 +45,7 @@ impl Mount {
             Self::Bind(bind) => &bind.target,
             Self::Volume(volume) => &volume.target,
             Self::Tmpfs(tmpfs) => &tmpfs.target,
+            Self::Image(image) => &image.target,
         }
     }
 }
@@ -143,6 +146,33 @@ pub struct Tmpfs {
     /// Whether it came from `--mount`.
     #[serde(default)]
     pub is_mount: bool,
+}
+
+/// The files of an image, seen read-only in the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// The image as it was named.
+    pub source: String,
+    /// In the container.
+    pub target: PathBuf,
+    /// Whether the words said what is true anyway, that it is read-only; `inspect` tells.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The part of the image that is seen, where it is not the whole.
+    #[serde(default)]
+    pub subpath: Option<PathBuf>,
+    /// What the name meant when the container was made; none before.
+    #[serde(default)]
+    pub image: Option<Layers>,
+}
+
+/// An image as a container's record keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// The image.
+    pub target: Digest,
+    /// The diff IDs of its layers, the base first.
+    pub diff_ids: Vec<Digest>,
 }
 
 /// Whether mounts made later are seen by the other side.

@@ -25,6 +25,12 @@ fn show(mount: Result<Mount>) -> String {
             text
         }
         Ok(Mount::Tmpfs(t)) => format!("tmpfs {} {}", t.target.display(), t.options.join(",")),
+        Ok(Mount::Image(i)) => {
+            let mut text = format!("image {} -> {}", i.source, i.target.display());
+            text += &i.subpath.map_or(String::new(), |path| format!(" at {}", path.display()));
+            text += if i.read_only { " ro" } else { "" };
+            text
+        }
         Err(error) => error.to_string(),
     }
 }
@@ -191,6 +197,15 @@ fn mounts() {
         ("type=volume,dst=/b,tmpfs-size=1", "cannot mix 'tmpfs-*' options with mount type 'volume'"),
         ("type=tmpfs,dst=/b,tmpfs-size=10%", "invalid value for tmpfs-size: 10%"),
         ("type=tmpfs,dst=/b,tmpfs-mode=9", "invalid value for tmpfs-mode: 9"),
+        ("type=image,src=app:1,dst=/b", "image app:1 -> /b"),
+        ("type=image,src=app,dst=/b/,image-subpath=./etc/x,readonly", "image app -> /b at etc/x ro"),
+        ("type=image,src=app,dst=/b,image-subpath=,ro=false", "image app -> /b"),
+        ("type=image,dst=/b", "invalid mount config for type \"image\": field Source must not be empty"),
+        (
+            "type=image,src=app,dst=/b,image-subpath=../x",
+            "invalid mount config for type \"image\": subpath must be a relative path within the volume",
+        ),
+        ("type=volume,dst=/b,image-subpath=x", "cannot mix 'image-*' options with mount type 'volume'"),
         ("type=npipe,dst=/b", "invalid mount config for type \"npipe\": mount type unknown"),
         ("dst=/b,volume-nocopy=maybe", "invalid value for volume-nocopy: maybe"),
         ("dst=/b,volume-foo", "unexpected key 'volume-foo' in 'volume-foo'"),

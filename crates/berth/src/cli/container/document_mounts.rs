@@ -4,7 +4,7 @@
 
 use berth_engine::Engine;
 use berth_engine::container::Container;
-use berth_engine::spec::{Below, Bind, ContainerSpec, Flag, Mount, Tmpfs, Volume};
+use berth_engine::spec::{Below, Bind, ContainerSpec, Flag, ImageMount, Mount, Tmpfs, Volume};
 use berth_oci::Result;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +33,7 @@ pub(super) fn asked(spec: &ContainerSpec) -> Vec<Value> {
         Mount::Bind(bind) if bind.flag == Flag::Mount => Some(asked_bind(bind)),
         Mount::Volume(volume) if volume.flag == Flag::Mount => Some(asked_volume(volume)),
         Mount::Tmpfs(tmpfs) if tmpfs.is_mount => Some(asked_tmpfs(tmpfs)),
+        Mount::Image(image) => Some(asked_image(image)),
         _ => None,
     };
     spec.mounts.iter().filter_map(asked).collect()
@@ -112,6 +113,17 @@ fn asked_tmpfs(tmpfs: &Tmpfs) -> Value {
     mount
 }
 
+fn asked_image(image: &ImageMount) -> Value {
+    let mut mount = json!({"Type": "image", "Source": image.source, "Target": image.target});
+    if image.read_only {
+        mount["ReadOnly"] = true.into();
+    }
+    if let Some(subpath) = &image.subpath {
+        mount["ImageOptions"] = json!({"Subpath": subpath});
+    }
+    mount
+}
+
 /// `HostConfig.Tmpfs`: what `--tmpfs` was given.
 pub(super) fn tmpfs(spec: &ContainerSpec) -> Map<String, Value> {
     let text = |mount: &Mount| match mount {
@@ -144,6 +156,16 @@ pub(super) fn actual(engine: &Engine, container: &Container) -> Result<Value> {
                 "Mode": "",
                 "RW": tmpfs.options.iter().all(|option| option != "ro"),
                 "Propagation": "",
+            })),
+            // Where it is mounted only the container sees.
+            Mount::Image(image) => mounts.push(json!({
+                "Type": "image",
+                "Name": image.source,
+                "Source": "",
+                "Destination": image.target,
+                "Mode": "",
+                "RW": false,
+                "Propagation": "rprivate",
             })),
             Mount::Tmpfs(_) => {}
         }

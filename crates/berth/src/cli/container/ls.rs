@@ -272,6 +272,7 @@ impl Row {
         let sources = self.container.document.mounts.iter().filter_map(|mount| match mount {
             Mount::Bind(bind) => Some(bind.source.display().to_string()),
             Mount::Volume(volume) => volume.name.clone(),
+            Mount::Image(image) => Some(image.source.clone()),
             Mount::Tmpfs(_) => None,
         });
         let shown = sources.map(|source| if self.no_trunc { source } else { ellipsis(&source, 15) });
