@@ -3,6 +3,7 @@
 //! Not here: archives. Invariant: both trees are walked by descriptors, so no link that somebody puts in the way
 //! leads out of either.
 
+use crate::container::UserRange;
 use berth_oci::{Context, Error, Result};
 use berth_runtime::in_root;
 use rustix::fs::{
@@ -22,14 +23,27 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Something cannot be read or written.
 pub(crate) fn copy(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
-    let mut copier = Copier { root: target, linked: HashMap::new() };
+    copy_for(None, source, target)
+}
+
+/// The same for users who are these of the host: the copy is theirs.
+///
+/// # Errors
+/// As [`copy`].
+pub(crate) fn copy_for(
+    users: Option<UserRange>,
+    source: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut copier = Copier { root: target, users, linked: HashMap::new() };
     copier.directory(source, target, Path::new("/"))?;
-    let stat = fstat(source).map_err(io::Error::from)?;
+    let stat = copier.given(fstat(source).map_err(io::Error::from)?);
     attributes(&source, &target, &stat).context(|| "cannot give a directory its attributes")
 }
 
 struct Copier<'a> {
     root: BorrowedFd<'a>,
+    users: Option<UserRange>,
     /// Files with several names, by device and inode, and where the first of them is in the target.
     linked: HashMap<(u64, u64), PathBuf>,
 }
@@ -76,7 +90,15 @@ impl Copier<'_> {
             FileType::Socket => return Ok(()),
             kind => mknodat(target, name, kind, Mode::empty(), stat.st_rdev).map_err(io::Error::from)?,
         }
-        Ok(attributes(&from, &at(target, name)?, &stat)?)
+        Ok(attributes(&from, &at(target, name)?, &self.given(stat))?)
+    }
+
+    /// With its new owner.
+    fn given(&self, mut stat: Stat) -> Stat {
+        if let Some(users) = self.users {
+            (stat.st_uid, stat.st_gid) = users.outside(stat.st_uid, stat.st_gid);
+        }
+        stat
     }
 }
 

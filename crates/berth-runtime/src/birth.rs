@@ -6,7 +6,7 @@
 use crate::bundle::Seccomp;
 use crate::cgroup::Cgroup;
 use crate::init::{self, Channel, ContainerPlan, ExecPlan, Gate, Inherited, Stdio, has_new};
-use crate::mount::Sources;
+use crate::mount::{Namespace, Sources};
 use crate::protocol::Fault;
 use crate::seccomp::Filter;
 use crate::user_namespace::Mappings;
@@ -34,7 +34,8 @@ pub(crate) struct Born {
 pub(crate) fn container(plan: &ContainerPlan<'_>, cgroup: &Cgroup, stdio: Stdio, gate: Gate) -> Result<Born> {
     let linux = plan.spec.linux().clone().unwrap_or_default();
     let mappings = mappings(&linux)?;
-    let sources = Sources::open(plan.rootfs, plan.mounts, mappings.as_ref(), &plan.target)?;
+    let namespace = mappings.as_ref().map(|mappings| Namespace { mappings, is_given: plan.is_given });
+    let sources = Sources::open(plan.rootfs, plan.mounts, namespace, &plan.target)?;
     if let Some(root) = mappings.as_ref().and_then(Mappings::root) {
         stdio.give(root)?;
     }

@@ -34,6 +34,10 @@ pub struct Bundle {
     /// For overlays of the spec that are to be read: their layers, uppermost first and two at least, by target.
     #[serde(default)]
     pub layers: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// For a container with a user namespace: whether its root's files have, where they lie, the numbers that its users
+    /// have outside, so that nothing has to be shown with other owners.
+    #[serde(default)]
+    pub is_given: bool,
     /// `user[:group]`, names or numbers, looked up in the container's own `/etc/passwd` and `/etc/group`; sets uid,
     /// gid, supplementary groups and, when the environment has none, HOME. `None`: `process.user` of the spec.
     pub user: Option<String>,

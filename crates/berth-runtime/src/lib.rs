@@ -89,6 +89,30 @@ pub fn last_group() -> berth_oci::Result<u32> {
     berth_sys::users::last_group().at("/proc/self/gid_map")
 }
 
+/// The users and groups of an ordinary user's berth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// Who root there is outside: the user himself, and his group.
+    pub caller: (u32, u32),
+    /// The last of the users that containers can have.
+    pub last_user: u32,
+    /// The last of the groups.
+    pub last_group: u32,
+}
+
+/// Those of this process.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn users() -> berth_oci::Result<Users> {
+    use berth_oci::AtPath;
+    Ok(Users {
+        caller: berth_sys::users::root_outside().at("/proc/self/uid_map")?,
+        last_user: berth_sys::users::last_user().at("/proc/self/uid_map")?,
+        last_group: last_group()?,
+    })
+}
+
 /// The hidden roles of this program: call it first thing in `main`, with the program's arguments. `Some` is the status
 /// to exit with; `None` means that these are ordinary arguments.
 #[must_use]

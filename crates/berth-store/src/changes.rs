@@ -30,6 +30,32 @@ pub struct ChangesOptions {
     pub base: Option<PathBuf>,
     /// Paths that stand there only for the sake of a mount, relative to the root: left out where they are empty.
     pub stubs: Vec<Vec<u8>>,
+    /// Users that are called otherwise in the layer than on the disk; none where all are called the same.
+    pub uids: Vec<Renumbered>,
+    /// The same of groups.
+    pub gids: Vec<Renumbered>,
+}
+
+/// Owners who follow each other, on the disk and in a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renumbered {
+    /// The first one's number on the disk.
+    pub disk: u32,
+    /// In the layer.
+    pub archive: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Renumbered {
+    /// Whoever has no number in the layer is its root there.
+    fn number(table: &[Self], id: u32) -> u32 {
+        let found = |row: &Self| {
+            let at = id.checked_sub(row.disk).filter(|at| *at < row.count)?;
+            Some(row.archive + at)
+        };
+        if table.is_empty() { id } else { table.iter().find_map(found).unwrap_or_default() }
+    }
 }
 
 /// The one attribute that a layer carries, as docker's layers do.
@@ -281,7 +307,9 @@ impl<W: Write> Walk<'_, W> {
     ) -> Result<()> {
         let mode = if matches!(kind, NewKind::Symlink(_)) { 0o777 } else { stat.st_mode & 0o7777 };
         let mtime = stat.st_mtime.min(self.options.latest.unwrap_or(i64::MAX));
-        let entry = NewEntry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs };
+        let uid = Renumbered::number(&self.options.uids, stat.st_uid);
+        let gid = Renumbered::number(&self.options.gids, stat.st_gid);
+        let entry = NewEntry { path, kind, mode, uid, gid, mtime, xattrs };
         self.writer.entry(&entry, content)
     }
 

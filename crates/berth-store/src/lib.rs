@@ -68,7 +68,7 @@ mod volumes;
 
 pub use builds::{NewStep, StepLock, StepRecord, Workplace};
 pub use cache::StepLayers;
-pub use changes::{ChangesOptions, write_changes};
+pub use changes::{ChangesOptions, Renumbered, write_changes};
 pub use check::CheckOptions;
 pub use containers::{ContainerRecord, NewContainer};
 pub use gc::{GcOptions, Reclaimed, Without};

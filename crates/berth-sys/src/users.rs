@@ -20,6 +20,26 @@ pub fn last_group() -> io::Result<u32> {
     fs::read_to_string("/proc/self/gid_map").map(|text| last(&text))
 }
 
+/// The last of the users, likewise.
+pub fn last_user() -> io::Result<u32> {
+    fs::read_to_string("/proc/self/uid_map").map(|text| last(&text))
+}
+
+/// Who root here is outside, user and group.
+pub fn root_outside() -> io::Result<(u32, u32)> {
+    let read = |path| fs::read_to_string(path).map(|text| outside(&text));
+    Ok((read("/proc/self/uid_map")?, read("/proc/self/gid_map")?))
+}
+
+/// What 0 is outside; itself where nothing says otherwise.
+fn outside(map: &str) -> u32 {
+    let root = |line: &str| {
+        let mut fields = line.split_whitespace().map(str::parse::<u32>);
+        (fields.next()?.ok()? == 0).then(|| fields.next()?.ok())?
+    };
+    map.lines().find_map(root).unwrap_or(0)
+}
+
 /// Whether supplementary groups may be chosen: not where a user has mapped himself alone.
 pub fn may_set_groups() -> io::Result<bool> {
     Ok(fs::read_to_string("/proc/self/setgroups")?.trim() != "deny")
@@ -55,6 +75,15 @@ mod tests {
             ("", 0),
         ] {
             assert_eq!(last(map), expected, "{map:?}");
+        }
+    }
+
+    #[test]
+    fn root_is_somebody_outside() {
+        for (map, expected) in
+            [("0 1000 1\n1 100000 65536\n", 1000), ("1 5 9\n0 7 1\n", 7), ("0 0 4294967295\n", 0), ("", 0)]
+        {
+            assert_eq!(outside(map), expected, "{map:?}");
         }
     }
 }

@@ -114,6 +114,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         },
         parts: BTreeMap::new(),
         layers: BTreeMap::new(),
+        is_given: false,
         user: Some(step.user.clone()),
         seccomp: if step.insecure { Seccomp::Spec } else { Seccomp::Default },
         cgroup_parent: engine.cgroup_parent(),

@@ -2,11 +2,11 @@
 //!
 //! Invariant: the container is as it was afterwards, running again if it ran.
 
-use super::Container;
+use super::{Container, UserRange};
 use crate::engine::Engine;
 use crate::images::apply_changes;
 use berth_oci::{Digest, Error, History, ImageConfig, Reference, Result, RuntimeConfig};
-use berth_store::ChangesOptions;
+use berth_store::{ChangesOptions, Renumbered};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -84,7 +84,8 @@ impl Engine {
         let store = self.store()?;
         let lease = store.lease()?;
         let upper = self.layers_of(container)?.upper;
-        let changes = ChangesOptions { stubs: stubs(container), ..ChangesOptions::default() };
+        let [uids, gids] = owners(container);
+        let changes = ChangesOptions { stubs: stubs(container), uids, gids, ..ChangesOptions::default() };
         let (layer, diff_id) = store.add_changes(&upper, &changes, &lease)?;
         layers.push(layer);
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -102,6 +103,12 @@ impl Engine {
         let manifest = store.put_image(&config, layers, BTreeMap::new(), options.name.as_ref(), &lease)?;
         Ok(manifest.digest().clone())
     }
+}
+
+/// Whose files lie on the disk as whose, where they do not lie there with the container's own numbers.
+fn owners(container: &Container) -> [Vec<Renumbered>; 2] {
+    let given = container.document.users.filter(|users| users.is_given);
+    given.map_or_else(Default::default, UserRange::spans_on_disk)
 }
 
 /// Paths that stand in the upper directory only for the sake of a mount.

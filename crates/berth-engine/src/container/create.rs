@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is mounted, no process is started; whatever can be known to be wrong is said here.
 
+use super::given::give_volume;
 use super::shared::check_donors;
 use super::{Container, Document, short_id};
 use crate::dns::HostResolver;
@@ -61,7 +62,7 @@ impl Engine {
         let digests = (&image.target, chosen.manifest.digest());
         let mut made = Vec::new();
         let added = self.add_with_volumes(id, request.name, digests, document, &mut made);
-        let filled = added.and_then(|container| match self.fill_volumes(&container) {
+        let filled = added.and_then(|container| match self.prepare_files(&container) {
             Ok(()) => Ok(container),
             Err(error) => self.discard(&container.id, false).and(Err(error)),
         });
@@ -102,6 +103,10 @@ impl Engine {
         self.make_volumes(&mut document.mounts, made)?;
         let _users = document.spec.users.is_own().then(|| self.store()?.lock_users()).transpose()?;
         document.users = self.choose_users(document.spec.users)?;
+        document.become_caller();
+        for name in &*made {
+            give_volume(document.users, &self.store()?.volume_data(name))?;
+        }
         let text = document.text();
         let (volumes, images) = (document.volumes(), document.images());
         let record = self.add(&id, name, |id, name| {

@@ -86,7 +86,8 @@ impl Engine {
         let users = numbers(container);
         self.with_root(container, |root| {
             if let Some(users) = users {
-                berth_runtime::become_user_of_files(users.uid, users.gid)?;
+                let (uid, gid) = users.outside(0, 0);
+                berth_runtime::become_user_of_files(uid, gid)?;
             }
             let directory = in_root::open(root, directory, OFlags::PATH | OFlags::DIRECTORY)
                 .context(|| format!("cannot open `{}` in the container", directory.display()))?;
@@ -114,7 +115,8 @@ impl Engine {
     /// It cannot be read, or the sink is full.
     pub fn export(&self, container: &Container, out: &mut dyn Write) -> Result<()> {
         let root = berth_runtime::open_root(&self.rootfs_of(container)?)?;
-        archive::write(root.as_fd(), c".", b"", out)
+        let given = container.document.users.filter(|users| users.is_given);
+        archive::write_of(given, root.as_fd(), c".", b"", out)
     }
 
     /// Calls `work` with the root that the container's processes see, or would see: with its volumes and binds.
@@ -164,10 +166,10 @@ impl Engine {
     }
 }
 
-/// The host's users whose files a container's are now. One that does not run shows its own numbers: they are what lies
-/// on the disk.
+/// The host's users whose files a container's are now. One that does not run shows what lies on the disk: most
+/// often its own numbers.
 fn numbers(container: &Container) -> Option<UserRange> {
-    container.document.users.filter(|_| container.is_running())
+    container.document.users.filter(|users| users.is_given || container.is_running())
 }
 
 /// The directory and the name of what a path means, its links followed inside the root.

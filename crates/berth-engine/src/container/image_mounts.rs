@@ -28,7 +28,8 @@ impl Engine {
     pub(super) fn layers_of(&self, container: &Container) -> Result<Rootfs> {
         let others: Vec<&[Digest]> =
             images(&container.document).map(|(_, l)| l.diff_ids.as_slice()).collect();
-        self.store()?.rootfs(&container.id, &container.document.layers, &others)
+        let rootfs = self.store()?.rootfs(&container.id, &container.document.layers, &others)?;
+        self.with_given_files(container, rootfs)
     }
 }
 

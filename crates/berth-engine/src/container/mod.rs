@@ -10,6 +10,7 @@ mod create;
 mod devices;
 mod exec;
 mod files;
+mod given;
 mod image_mounts;
 mod life;
 mod links;
@@ -40,6 +41,7 @@ pub use start::{Launch, StartOptions};
 pub use stop::{StopOptions, WaitCondition};
 pub use top::Top;
 pub use update::UpdateRequest;
+pub(crate) use users::Span;
 pub use users::UserRange;
 pub use why::{Cause, Diagnosis};
 

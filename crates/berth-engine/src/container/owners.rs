@@ -57,10 +57,11 @@ impl Engine {
         for (mount, owners, source) in asking {
             match owners {
                 Owners::Given => {
-                    // A volume keeps the container's own numbers, a bind the host's.
-                    let shift = container.document.users.filter(|_| matches!(mount, Mount::Bind(_)));
-                    let uid = found.program.uid + shift.map_or(0, |range| range.uid);
-                    let gid = found.program.gid + shift.map_or(0, |range| range.gid);
+                    // A volume keeps the container's own numbers where it can be shown, a bind the host's.
+                    let is_bind = matches!(mount, Mount::Bind(_));
+                    let users = container.document.users.filter(|users| is_bind || users.is_given);
+                    let Ids { uid, gid } = found.program;
+                    let (uid, gid) = users.map_or((uid, gid), |users| users.outside(uid, gid));
                     give(&source, Ids { uid, gid })?;
                 }
                 _ => {

@@ -123,6 +123,7 @@ impl Engine {
             layers: image_mounts::stacks(container, &rootfs),
             rootfs: RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work },
             parts: places.parts.clone(),
+            is_given: container.document.users.is_some_and(|users| users.is_given),
             user: Some(super::user_of(&process.user).to_owned()),
             seccomp: match (spec.privileged, &spec.seccomp) {
                 (false, Seccomp::Default) => berth_runtime::Seccomp::Default,

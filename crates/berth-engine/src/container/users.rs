@@ -4,8 +4,10 @@
 //! (`runtime_spec/users.rs`). Invariant: two containers never have a user in common, whether they run or not.
 
 use crate::engine::Engine;
-use crate::spec::UsersMode;
+use crate::spec::{KeepId, UsersMode};
 use berth_oci::{AtPath, Error, Result};
+use berth_runtime::Users;
+use berth_store::Renumbered;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -24,6 +26,20 @@ pub struct UserRange {
     pub gid: u32,
     /// How many there are of either.
     pub size: u32,
+    /// A user and a group among them, or beyond them, who are the host's root: he whose berth it is.
+    #[serde(default)]
+    pub caller: Option<(u32, u32)>,
+    /// Whether its files lie on the disk with the host's numbers. Otherwise they lie there with its own, and are shown.
+    #[serde(default)]
+    pub is_given: bool,
+}
+
+/// Users of a container, the host's whom they are, and how many of them follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) inside: u32,
+    pub(crate) outside: u32,
+    pub(crate) size: u32,
 }
 
 /// Who is nobody, wherever one looks from.
@@ -32,14 +48,67 @@ const NOBODY: u32 = 65_534;
 impl UserRange {
     /// Numbers of the host as the container knows them.
     pub(crate) fn inside(self, uid: u32, gid: u32) -> (u32, u32) {
-        let number = |id: u32, first| id.checked_sub(first).filter(|id| *id < self.size).unwrap_or(NOBODY);
-        (number(uid, self.uid), number(gid, self.gid))
+        let number = |id: u32, spans: &[Span]| {
+            let inside = |span: &Span| {
+                let at = id.checked_sub(span.outside).filter(|at| *at < span.size)?;
+                Some(span.inside + at)
+            };
+            spans.iter().find_map(inside).unwrap_or(NOBODY)
+        };
+        let [uids, gids] = self.spans();
+        (number(uid, &uids), number(gid, &gids))
     }
 
     /// Numbers of the container's as the host knows them; what the container has no number for becomes its root's.
     pub(crate) fn outside(self, uid: u32, gid: u32) -> (u32, u32) {
-        let number = |id: u32, first: u32| first + if id < self.size { id } else { 0 };
-        (number(uid, self.uid), number(gid, self.gid))
+        let number = |id: u32, spans: &[Span], root: u32| {
+            let outside = |span: &Span| {
+                let at = id.checked_sub(span.inside).filter(|at| *at < span.size)?;
+                Some(span.outside + at)
+            };
+            spans.iter().find_map(outside).unwrap_or(root)
+        };
+        let [uids, gids] = self.spans();
+        (number(uid, &uids, self.uid), number(gid, &gids, self.gid))
+    }
+
+    /// The same as a table of users and one of groups.
+    pub(crate) fn spans(self) -> [Vec<Span>; 2] {
+        let spans = |first: u32, caller: Option<u32>| {
+            let Some(caller) = caller else {
+                return vec![Span { inside: 0, outside: first, size: self.size }];
+            };
+            // Those before him are one further on outside, where he comes first.
+            let before = caller.min(self.size);
+            [
+                Span { inside: 0, outside: first, size: before },
+                Span { inside: caller, outside: 0, size: 1 },
+                Span { inside: caller.saturating_add(1), outside: first + before, size: self.size - before },
+            ]
+            .into_iter()
+            .filter(|span| span.size > 0)
+            .collect()
+        };
+        [spans(self.uid, self.caller.map(|c| c.0)), spans(self.gid, self.caller.map(|c| c.1))]
+    }
+
+    /// The same for whoever reads the disk.
+    pub(super) fn spans_on_disk(self) -> [Vec<Renumbered>; 2] {
+        let renumbered =
+            |span: Span| Renumbered { disk: span.outside, archive: span.inside, count: span.size };
+        self.spans().map(|spans| spans.into_iter().map(renumbered).collect())
+    }
+
+    /// The last of its groups, counted from 0 on without a gap.
+    pub(crate) fn last_group(self) -> u32 {
+        let gap = self.caller.is_none_or(|(_, gid)| gid > self.size);
+        if gap { self.size - 1 } else { self.size }
+    }
+
+    /// Whether files have to change hands to be its own.
+    pub(crate) fn moves_files(self) -> bool {
+        let same = |span: &Span| span.inside == span.outside;
+        self.is_given && !self.spans().iter().flatten().all(same)
     }
 }
 
@@ -47,12 +116,28 @@ impl Engine {
     /// A range for a container to be, none where it has the host's users. To be called with the lock held under
     /// which it is written down.
     pub(super) fn choose_users(&self, mode: UsersMode) -> Result<Option<UserRange>> {
-        let UsersMode::Auto(size) = mode else { return Ok(None) };
+        match mode {
+            UsersMode::Host => Ok(None),
+            UsersMode::Auto(size) => self.free_range(size).map(Some),
+            UsersMode::KeepId(keep) if self.settings().apart.is_some() => keep_id(keep).map(Some),
+            // As podman has it: root is himself, and so is everybody else.
+            UsersMode::KeepId(_) => {
+                Ok(Some(UserRange { uid: 0, gid: 0, size: u32::MAX, caller: None, is_given: true }))
+            }
+            UsersMode::NoMap if self.settings().apart.is_some() => no_map().map(Some),
+            UsersMode::NoMap => Err(Error::invalid("nomap is only supported in rootless mode")
+                .hint("--userns auto: users that nobody else has")),
+        }
+    }
+
+    fn free_range(&self, size: Option<u32>) -> Result<UserRange> {
         if self.settings().apart.is_some() {
             return Err(Error::unsupported(
                 "without root, all containers have the users that you have been given",
             )
-            .hint("leave out `--userns auto`: none of them is the machine's root, nor yours but theirs"));
+            .hint(
+                "leave out `--userns auto`, or say keep-id, or nomap: none of them is the machine's root",
+            ));
         }
         let mut taken = Vec::new();
         for record in self.store()?.containers()? {
@@ -78,8 +163,39 @@ impl Engine {
         };
         let uid = free("/etc/subuid", |range| range.uid)?;
         let gid = free("/etc/subgid", |range| range.gid)?;
-        Ok(Some(UserRange { uid, gid, size }))
+        Ok(UserRange { uid, gid, size, caller: None, is_given: false })
     }
+}
+
+impl super::Document {
+    /// Whoever keeps his id is the container's user, whatever the image says, unless he has named another one.
+    pub(super) fn become_caller(&mut self) {
+        if let (UsersMode::KeepId(_), None, Some(users)) = (self.spec.users, &self.spec.user, self.users) {
+            let (uid, gid) = users.caller.unwrap_or_default();
+            self.process.user = format!("{uid}:{gid}");
+        }
+    }
+}
+
+/// How many users there are besides the caller.
+fn others(users: &Users) -> Result<u32> {
+    match users.last_user.min(users.last_group) {
+        0 => Err(Error::unsupported("you have no users but yourself to give to a container")
+            .hint("a range in `/etc/subuid` and `/etc/subgid` (usermod --add-subuids) gives you some")),
+        count => Ok(count),
+    }
+}
+
+fn keep_id(keep: KeepId) -> Result<UserRange> {
+    let users = berth_runtime::users()?;
+    let size = others(&users)?.min(keep.size.unwrap_or(u32::MAX));
+    let caller = (keep.uid.unwrap_or(users.caller.0), keep.gid.unwrap_or(users.caller.1));
+    Ok(UserRange { uid: 1, gid: 1, size, caller: Some(caller), is_given: true })
+}
+
+fn no_map() -> Result<UserRange> {
+    let size = others(&berth_runtime::users()?)?;
+    Ok(UserRange { uid: 1, gid: 1, size, caller: None, is_given: true })
 }
 
 fn read(path: &str) -> Result<String> {
@@ -131,9 +247,32 @@ mod tests {
 
     #[test]
     fn numbers_inside_and_outside() {
-        let range = UserRange { uid: 1000, gid: 5000, size: 100 };
+        let range = UserRange { uid: 1000, gid: 5000, size: 100, caller: None, is_given: false };
         assert_eq!((range.inside(1033, 5000), range.outside(33, 0)), ((33, 0), (1033, 5000)));
         assert_eq!((range.inside(0, 5100), range.outside(100, 99)), ((NOBODY, NOBODY), (1000, 5099)));
+    }
+
+    #[test]
+    fn the_caller_is_among_them_or_beyond() {
+        let range = |caller| UserRange { uid: 1, gid: 1, size: 100, caller: Some(caller), is_given: true };
+        let span = |inside, outside, size| Span { inside, outside, size };
+        for (caller, expected, last) in [
+            (10, vec![span(0, 1, 10), span(10, 0, 1), span(11, 11, 90)], 100),
+            (0, vec![span(0, 0, 1), span(1, 1, 100)], 100),
+            (100, vec![span(0, 1, 100), span(100, 0, 1)], 100),
+            (5000, vec![span(0, 1, 100), span(5000, 0, 1)], 99),
+        ] {
+            let range = range((caller, caller));
+            assert_eq!(range.spans(), [expected.clone(), expected], "{caller}");
+            assert_eq!((range.last_group(), range.moves_files()), (last, caller != 0), "{caller}");
+            for inside in [0, 5, 10, 11, 99, caller] {
+                let (uid, gid) = range.outside(inside, inside);
+                assert_eq!(range.inside(uid, gid), (inside, inside), "{caller} {inside}");
+            }
+            assert_eq!(range.outside(7000, 0).0, 1);
+        }
+        let nobody = UserRange { caller: None, ..range((0, 0)) };
+        assert_eq!((nobody.inside(0, 1), nobody.outside(0, 0)), ((NOBODY, 0), (1, 1)));
     }
 
     #[test]

@@ -266,7 +266,7 @@ fn namespaces(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<oci::Li
 
 /// In a network of its own a container may listen on any port and use ping without being root.
 fn sysctls(spec: &ContainerSpec, around: &Surroundings) -> HashMap<String, String> {
-    let last = around.users.map_or(around.last_group, |range| range.size - 1);
+    let last = around.users.map_or(around.last_group, UserRange::last_group);
     let groups = format!("0 {}", last.min(i32::MAX.cast_unsigned()));
     let own = match spec.network.is_own() {
         false => &[][..],

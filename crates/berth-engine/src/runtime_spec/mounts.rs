@@ -22,10 +22,11 @@ pub(super) fn mounts(spec: &ContainerSpec, around: &Surroundings) -> Result<Vec<
             mounts.push(own);
         }
     }
+    let shown = around.users.filter(|users| !users.is_given);
     let mut theirs = around.mounts.iter().map(|theirs| mount(theirs, around)).collect::<Result<Vec<_>>>()?;
     for file in around.etc.iter().filter(|file| !hidden(&file.target)) {
         // The container's own: its root may write to them.
-        let own = around.users.map(|_| "idmap");
+        let own = shown.map(|_| "idmap");
         let options = ["rbind", "rprivate"].into_iter().chain(own).map(str::to_owned).collect();
         theirs.push(built("bind", &file.source, &file.target, options)?);
     }
@@ -91,7 +92,9 @@ fn mount(mount: &Mount, around: &Surroundings) -> Result<oci::Mount> {
                 .ok_or_else(|| Error::internal(format!("volume {name} is nowhere")))?;
             let mut options = volume_options(volume);
             // A volume keeps the numbers that containers know, so that it can be seen by one with other users later.
-            if around.users.is_some() && matches!(volume.owners, Owners::Kept | Owners::Given) {
+            if around.users.is_some_and(|users| !users.is_given)
+                && matches!(volume.owners, Owners::Kept | Owners::Given)
+            {
                 options.push("idmap".to_owned());
             }
             (built("bind", place, &volume.target, options)?, volume.owners.clone())

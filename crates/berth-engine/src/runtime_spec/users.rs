@@ -3,7 +3,7 @@
 //! Invariant: a mapping covers every number of the container's, once, so that nothing a container makes is lost.
 
 use super::{Surroundings, bug};
-use crate::container::UserRange;
+use crate::container::{Span, UserRange};
 use crate::spec::{IdMaps, IdRange, Owners};
 use berth_oci::{Error, Result};
 use oci_spec::runtime as oci;
@@ -22,7 +22,11 @@ pub struct Ids {
 
 /// The mappings of a container's user namespace: of users, and of groups.
 pub(super) fn mappings(range: UserRange) -> Result<[Vec<oci::LinuxIdMapping>; 2]> {
-    Ok([vec![mapping(0, range.uid, range.size)?], vec![mapping(0, range.gid, range.size)?]])
+    let [uids, gids] = range.spans();
+    let built = |spans: Vec<Span>| {
+        spans.into_iter().map(|span| mapping(span.inside, span.outside, span.size)).collect::<Result<_>>()
+    };
+    Ok([built(uids)?, built(gids)?])
 }
 
 fn mapping(disk: u32, seen: u32, size: u32) -> Result<oci::LinuxIdMapping> {

@@ -48,7 +48,7 @@ pub use restart::RestartPolicy;
 pub use security::{CAPABILITIES, Capability, Seccomp, SecurityOption, effective_capabilities};
 pub use signal::Signal;
 pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
-pub use users::UsersMode;
+pub use users::{KeepId, UsersMode};
 
 use berth_oci::{Error, Platform, Result};
 use berth_runtime::net::PortMapping;
@@ -273,7 +273,7 @@ impl ContainerSpec {
                 "cannot share another container's namespaces when user namespaces are enabled",
             ),
         ];
-        match shared.into_iter().find(|(given, _)| *given && self.users.is_own()) {
+        match shared.into_iter().find(|(given, _)| *given && self.users.is_foreign()) {
             Some((_, why)) => Err(Error::invalid(why).hint("--userns host")),
             None => Ok(()),
         }

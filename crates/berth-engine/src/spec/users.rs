@@ -1,4 +1,4 @@
-//! Whose users a container's users are: `--userns`.
+//! Whose users a container's users are: `--userns`, in podman's words where docker has none.
 //!
 //! Not here: which numbers they get (`container/users.rs`). Invariant: a word that cannot be kept is refused.
 
@@ -16,6 +16,21 @@ pub enum UsersMode {
     Host,
     /// Users that nobody else has, as many of them as this; by default as many as programs expect.
     Auto(Option<u32>),
+    /// The caller is himself there, and the program is the caller.
+    KeepId(KeepId),
+    /// Everybody whom the caller has been given, but not himself.
+    NoMap,
+}
+
+/// Who the caller is in the container, where not himself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepId {
+    /// His number.
+    pub uid: Option<u32>,
+    /// His group's.
+    pub gid: Option<u32>,
+    /// How many users there are besides him.
+    pub size: Option<u32>,
 }
 
 impl UsersMode {
@@ -23,6 +38,12 @@ impl UsersMode {
     #[must_use]
     pub fn is_own(self) -> bool {
         self != Self::Host
+    }
+
+    /// Whether nobody in the container is anybody whom the host's namespaces belong to.
+    #[must_use]
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Self::Auto(_))
     }
 }
 
@@ -38,12 +59,41 @@ impl FromStr for UsersMode {
                 _ => Err(Error::invalid(format!("--userns: invalid option of auto: {options}"))
                     .hint("auto, or auto:size=1024")),
             },
-            (mode @ ("keep-id" | "nomap"), _) => Err(Error::unsupported(format!(
-                "--userns: {mode} is only for containers of an ordinary user, and not supported yet"
-            ))
-            .hint("auto gives the container users that nobody else has; -v …:idmap makes files yours")),
-            _ => Err(Error::invalid("--userns: invalid USER mode").hint("either host or auto")),
+            ("keep-id", options) => keep_id(options).map(Self::KeepId),
+            ("nomap", "") => Ok(Self::NoMap),
+            _ => Err(Error::invalid("--userns: invalid USER mode").hint("one of host, auto, keep-id, nomap")),
         }
+    }
+}
+
+fn keep_id(options: &str) -> Result<KeepId> {
+    let mut keep = KeepId::default();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let invalid = || {
+            Error::invalid(format!("--userns: invalid option of keep-id: {option}"))
+                .hint("keep-id, or keep-id:uid=1000,gid=1000")
+        };
+        let (key, value) = option.split_once('=').ok_or_else(invalid)?;
+        let number: u32 = value.parse().map_err(|_| invalid())?;
+        // The last number is nobody, and a namespace of nobody but him has no root.
+        match key {
+            "uid" if number < u32::MAX => keep.uid = Some(number),
+            "gid" if number < u32::MAX => keep.gid = Some(number),
+            "size" if number > 0 => keep.size = Some(number),
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(keep)
+}
+
+impl fmt::Display for KeepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keep-id")?;
+        let given = [("uid", self.uid), ("gid", self.gid), ("size", self.size)];
+        let given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        given
+            .enumerate()
+            .try_for_each(|(at, (key, value))| write!(f, "{}{key}={value}", if at == 0 { ':' } else { ',' }))
     }
 }
 
@@ -53,6 +103,8 @@ impl fmt::Display for UsersMode {
             Self::Host => Ok(()),
             Self::Auto(None) => f.write_str("auto"),
             Self::Auto(Some(size)) => write!(f, "auto:size={size}"),
+            Self::KeepId(keep) => keep.fmt(f),
+            Self::NoMap => f.write_str("nomap"),
         }
     }
 }
@@ -84,10 +136,16 @@ mod tests {
             ("auto:size=1024", "auto:size=1024"),
             ("auto:size=0", "--userns: invalid option of auto: size=0"),
             ("auto:uidmapping=0:1:2", "--userns: invalid option of auto: uidmapping=0:1:2"),
-            (
-                "keep-id",
-                "--userns: keep-id is only for containers of an ordinary user, and not supported yet",
-            ),
+            ("keep-id", "keep-id"),
+            ("keep-id:gid=5,uid=0", "keep-id:uid=0,gid=5"),
+            ("keep-id:size=10", "keep-id:size=10"),
+            ("keep-id:uid=-1", "--userns: invalid option of keep-id: uid=-1"),
+            ("keep-id:uid=4294967295", "--userns: invalid option of keep-id: uid=4294967295"),
+            ("keep-id:size=0", "--userns: invalid option of keep-id: size=0"),
+            ("keep-id:foo=1", "--userns: invalid option of keep-id: foo=1"),
+            ("keep-id:uid", "--userns: invalid option of keep-id: uid"),
+            ("nomap", "nomap"),
+            ("nomap:x", "--userns: invalid USER mode"),
             ("private", "--userns: invalid USER mode"),
             ("host:x", "--userns: invalid USER mode"),
         ] {

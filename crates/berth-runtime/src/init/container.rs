@@ -26,6 +26,8 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) user: Option<&'a str>,
     pub(crate) rootfs: &'a RootfsMount,
+    /// See [`crate::Bundle::is_given`].
+    pub(crate) is_given: bool,
     /// Where the root is mounted, in the new mount namespace.
     pub(crate) target: PathBuf,
     pub(crate) mounts: &'a [MountPlan],

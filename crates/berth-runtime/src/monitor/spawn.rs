@@ -52,6 +52,7 @@ impl Monitor {
             subject: &subject,
             user: self.bundle.user.as_deref(),
             rootfs: &self.bundle.rootfs,
+            is_given: self.bundle.is_given,
             target: self.bundle.run_dir.join("rootfs"),
             mounts: &mounts,
             cgroups: &cgroups,

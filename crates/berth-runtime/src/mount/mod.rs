@@ -20,7 +20,7 @@ pub(crate) use hide::{hide, make_read_only};
 pub(crate) use plan::{MountPlan, option_words};
 pub(crate) use rootfs::{Entry, Target, enter, mount_rootfs, propagate, root_read_only};
 pub use rootfs::{in_assembled_root, open_root};
-pub(crate) use sources::Sources;
+pub(crate) use sources::{Namespace, Sources};
 
 /// Whether `/dev` is the container's to fill.
 pub(crate) fn has_own_dev(plans: &[MountPlan]) -> bool {

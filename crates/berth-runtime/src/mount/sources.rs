@@ -10,7 +10,7 @@ use crate::user_namespace::Mappings;
 use berth_oci::{AtPath, Context, Error, Result};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Detached mounts, one for each planned one that needs it.
 #[derive(Debug, Default)]
@@ -19,18 +19,26 @@ pub(crate) struct Sources {
     pub(crate) mounts: Vec<Option<OwnedFd>>,
 }
 
+/// The user namespace of a container that is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Namespace<'a> {
+    pub(crate) mappings: &'a Mappings,
+    /// The files of the root and of images lie on the disk with its users' numbers outside.
+    pub(crate) is_given: bool,
+}
+
 impl Sources {
     /// Opens all of them for a container in a user namespace with these mappings, or in none of its own. `target` is
     /// where the root will be mounted.
     pub(crate) fn open(
         rootfs: &RootfsMount,
         plans: &[MountPlan],
-        namespace: Option<&Mappings>,
+        namespace: Option<Namespace<'_>>,
         target: &Path,
     ) -> Result<Self> {
         let root = match (namespace, rootfs) {
-            (Some(mappings), RootfsMount::Overlay { lowers, upper, work }) => {
-                Some(mapped_overlay(lowers, Some(Above { upper, work }), mappings, target)?)
+            (Some(namespace), RootfsMount::Overlay { lowers, upper, work }) => {
+                Some(layers(lowers, Some(Above { upper, work }), namespace, target)?)
             }
             (Some(_), RootfsMount::Directory { path }) => Some(clone_tree(path, true).at(path)?),
             _ => None,
@@ -40,10 +48,22 @@ impl Sources {
     }
 }
 
-fn source(plan: &MountPlan, namespace: Option<&Mappings>, target: &Path) -> Result<Option<OwnedFd>> {
+fn layers(
+    lowers: &[PathBuf],
+    above: Option<Above<'_>>,
+    namespace: Namespace<'_>,
+    place: &Path,
+) -> Result<OwnedFd> {
+    match namespace.is_given {
+        true => overlay(lowers, above).context(|| "cannot mount the container's layers"),
+        false => mapped_overlay(lowers, above, namespace.mappings, place),
+    }
+}
+
+fn source(plan: &MountPlan, namespace: Option<Namespace<'_>>, target: &Path) -> Result<Option<OwnedFd>> {
     if let Kind::Layers { lowers, part } = &plan.kind {
         let whole = match namespace {
-            Some(mappings) => mapped_overlay(lowers, None, mappings, target)?,
+            Some(namespace) => layers(lowers, None, namespace, target)?,
             None => overlay(lowers, None).context(|| "cannot mount the layers of an image")?,
         };
         let what = || format!("cannot mount on `{}`", plan.target.display());
@@ -58,7 +78,7 @@ fn source(plan: &MountPlan, namespace: Option<&Mappings>, target: &Path) -> Resu
     }
     let tree = open_source(source, part.as_deref(), *recursive)?;
     if let Some(owners) = &plan.owners {
-        let mappings = owners.mappings.as_ref().or(namespace).ok_or_else(|| {
+        let mappings = owners.mappings.as_ref().or(namespace.map(|n| n.mappings)).ok_or_else(|| {
             Error::invalid(format!(
                 "the mount on `{}` is to have the owners of a user namespace, but there is none",
                 plan.target.display()

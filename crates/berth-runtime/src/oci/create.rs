@@ -188,6 +188,7 @@ fn make(
         subject: &record.subject,
         user: None,
         rootfs: &RootfsMount::Directory { path: record.rootfs.clone() },
+        is_given: false,
         target: record.rootfs.clone(),
         mounts: &mounts,
         cgroups: &groups,

@@ -160,6 +160,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
             upper: dir.join("upper"),
             work: dir.join("work"),
         },
+        is_given: false,
         user: None,
         seccomp: Seccomp::Default,
         cgroup_parent: format!("/berth-test-{id}"),

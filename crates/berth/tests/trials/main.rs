@@ -19,6 +19,7 @@ mod hostile;
 mod image_mounts;
 mod images;
 mod isolation;
+mod keep_id;
 mod life;
 mod limits;
 mod links;

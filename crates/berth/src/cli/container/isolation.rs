@@ -59,7 +59,7 @@ pub(crate) struct IsolationOptions {
     /// PID namespace to use
     #[arg(long, value_name = "string")]
     pid: Option<String>,
-    /// User namespace to use: host, or users of its own: auto, auto:size=N
+    /// User namespace to use: host, or users of its own: auto, keep-id, nomap
     #[arg(long, value_name = "string")]
     userns: Option<String>,
     /// UTS namespace to use
