@@ -99,7 +99,7 @@ impl Engine {
     fn peculiarity_of_program(&self, container: &Container) -> Option<String> {
         let process = &container.document.process;
         let args = process.args();
-        let environment = process.environment(&container.document.hostname, container.document.spec.tty);
+        let environment = process.environment(&container.document.hostname, container.document.spec.tty, &[]);
         let directory = Path::new(&process.working_dir);
         let command = args.first()?;
         let look =
