@@ -77,7 +77,8 @@ pub fn become_user_of_files(uid: u32, gid: u32) -> berth_oci::Result<()> {
 /// # Errors
 /// The machine has none at all.
 pub fn has_cgroups(parent: &str) -> berth_oci::Result<bool> {
-    Ok(!cgroup::Layout::for_parent(parent)?.hierarchies.is_empty())
+    let is_asked_for = cgroup::Layout::is_beyond_reach(parent)? && systemd::has_user_manager()?;
+    Ok(is_asked_for || !cgroup::Layout::for_parent(parent)?.hierarchies.is_empty())
 }
 
 /// The last of the groups that containers can have: all of the kernel's, but for an ordinary user's berth.

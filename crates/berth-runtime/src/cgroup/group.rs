@@ -326,7 +326,7 @@ pub fn remove_group(parent: &str, name: &str) -> Result<()> {
 /// What an ordinary user lacks who has no cgroup to make others in.
 pub(crate) fn not_given(therefore: &str) -> Error {
     Error::unsupported(format!("no cgroup has been given to this user: {therefore}")).hint(
-        "with cgroup v2, systemd gives one to desktop sessions and to `systemd-run --user --scope`; or run berth as root",
+        "with cgroup v2, berth asks the user's systemd for one: it runs while he is logged in, or always after `loginctl enable-linger`; or run berth as root",
     )
 }
 

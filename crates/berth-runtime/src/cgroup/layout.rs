@@ -49,6 +49,16 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether such a cgroup may be made, but no process of ours moved there from where we are: the user's systemd has
+    /// it, and his session is elsewhere, as one of ssh is.
+    pub(crate) fn is_beyond_reach(parent: &str) -> Result<bool> {
+        if berth_sys::users::is_initial()? {
+            return Ok(false);
+        }
+        let layout = Self::detect().unwrap_or(Self { hierarchies: Vec::new() });
+        Ok(layout.v2().is_some_and(|v2| v2.nearest(parent).is_some_and(|nearest| !v2.can_move_to(&nearest))))
+    }
+
     fn under(root: &Path) -> Result<Self> {
         if let Some(only) = hierarchy(root, "")? {
             return Ok(Self { hierarchies: vec![only] });
@@ -87,21 +97,25 @@ impl Hierarchy {
 
     /// The same with the controllers that are passed on to where `parent` is; none where we may make nothing there.
     fn given(self, parent: &str) -> Option<Self> {
-        let path = self.mount.join(parent.trim_matches('/'));
-        let nearest =
-            path.ancestors().take_while(|dir| dir.starts_with(&self.mount)).find(|dir| dir.is_dir())?;
-        rustix::fs::access(nearest, Access::WRITE_OK).ok()?;
+        let nearest = self.nearest(parent)?;
         match self.version {
             Version::V1 => Some(self),
-            // Whoever moves a process needs a right on what lies above both places.
-            Version::V2
-                if rustix::fs::access(self.above(nearest).join("cgroup.procs"), Access::WRITE_OK)
-                    .is_err() =>
-            {
-                None
-            }
-            Version::V2 => Some(Self { controllers: hierarchy(nearest, "").ok()??.controllers, ..self }),
+            Version::V2 if !self.can_move_to(&nearest) => None,
+            Version::V2 => Some(Self { controllers: hierarchy(&nearest, "").ok()??.controllers, ..self }),
         }
+    }
+
+    /// The lowest cgroup that is there of those that lead to `parent`, if we may make others in it.
+    fn nearest(&self, parent: &str) -> Option<PathBuf> {
+        let path = self.mount.join(parent.trim_matches('/'));
+        let mut above = path.ancestors().take_while(|dir| dir.starts_with(&self.mount));
+        let nearest = above.find(|dir| dir.is_dir())?;
+        rustix::fs::access(nearest, Access::WRITE_OK).ok().map(|()| nearest.to_owned())
+    }
+
+    /// Whoever moves a process needs a right on what lies above both places.
+    fn can_move_to(&self, place: &Path) -> bool {
+        rustix::fs::access(self.above(place).join("cgroup.procs"), Access::WRITE_OK).is_ok()
     }
 
     /// The lowest cgroup that has both this process and `place` below it.

@@ -8,6 +8,7 @@ use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch, leave_service};
 use crate::hook::Subject;
 use crate::init::{ContainerPlan, ExecPlan, Gate, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
+use crate::systemd;
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources};
 use std::fs::File;
@@ -20,7 +21,7 @@ impl Monitor {
         let spec = self.bundle.spec.clone();
         let process = spec.process().as_ref().ok_or_else(|| Error::invalid("no process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
-        let layout = Layout::for_parent(&self.bundle.cgroup_parent)?;
+        let layout = self.layout()?;
         if let Err(error) = leave_service(&layout, &self.bundle.cgroup_parent) {
             self.warnings.push(format!("the container ends with the service that starts it: {error}"));
         }
@@ -70,6 +71,19 @@ impl Monitor {
         self.processes.insert(CONTAINER, Process::new(born, ends, self.bundle.stdin));
         self.connect()?;
         self.save()
+    }
+
+    /// The hierarchies that the container has a cgroup in. A user whose session is elsewhere asks his systemd, who may
+    /// take us to where he has some.
+    fn layout(&mut self) -> Result<Layout> {
+        let parent = &self.bundle.cgroup_parent;
+        if Layout::is_beyond_reach(parent)?
+            && systemd::has_user_manager()?
+            && let Err(error) = systemd::join_user_manager()
+        {
+            self.warnings.push(format!("your systemd gives the container no cgroup: {error}"));
+        }
+        Layout::for_parent(parent)
     }
 
     /// What hooks are told about the container.

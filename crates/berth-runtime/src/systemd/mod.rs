@@ -1,7 +1,7 @@
 //! Cgroups that systemd makes, for engines that leave them to it (`--systemd-cgroup`).
 //!
-//! Here: asking its manager, over its own socket or the system's bus, for a unit, and for other limits of one. Not
-//! here: entering and removing the cgroup, which goes with its last process. Invariant: a request has an end: it is
+//! Here: asking its manager, over its own socket or the system's bus, for a unit, and for other limits of one; and
+//! asking an ordinary user's, for a place among what has been given to him. Not here: entering and removing the cgroup, which goes with its last process. Invariant: a request has an end: it is
 //! answered, refused, or given up after half a minute.
 
 mod message;
@@ -17,7 +17,7 @@ use rustix::process::{Signal, pidfd_send_signal, set_parent_process_death_signal
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const OWN_SOCKET: &str = "/run/systemd/private";
@@ -87,10 +87,21 @@ impl Manager {
             )
             .hint("configure the engine with the cgroup driver cgroupfs"));
         }
-        if let Ok(own) = Self::over(Path::new(OWN_SOCKET)) {
+        Self::at(Path::new(OWN_SOCKET), Path::new(SYSTEM_BUS))
+    }
+
+    /// Connects to the manager of an ordinary user, where systemd has put it (pam_systemd(8)).
+    fn of_user(uid: u32) -> Result<Self> {
+        let directory = PathBuf::from(format!("/run/user/{uid}"));
+        Self::at(&directory.join("systemd/private"), &directory.join("bus"))
+    }
+
+    /// By its own socket, or else by a bus.
+    fn at(own: &Path, bus: &Path) -> Result<Self> {
+        if let Ok(own) = Self::over(own) {
             return Ok(own);
         }
-        let mut bus = Self::over(Path::new(SYSTEM_BUS))?;
+        let mut bus = Self::over(bus)?;
         bus.ask(bus_call("Hello", ""), &Body::default())?;
         let rule = "type='signal',sender='org.freedesktop.systemd1',member='JobRemoved'";
         bus.ask(bus_call("AddMatch", "s"), &Body::default().text(rule))?;
@@ -103,8 +114,7 @@ impl Manager {
         let stream = UnixStream::connect(path).at(path)?;
         stream.set_read_timeout(Some(PATIENCE)).at(path)?;
         let mut stream = BufReader::new(stream);
-        let uid: String =
-            rustix::process::geteuid().as_raw().to_string().bytes().map(|b| format!("{b:02x}")).collect();
+        let uid: String = outside()?.to_string().bytes().map(|b| format!("{b:02x}")).collect();
         write!(stream.get_mut(), "\0AUTH EXTERNAL {uid}\r\n").at(path)?;
         let mut answer = String::new();
         (&mut stream).take(1024).read_line(&mut answer).at(path)?;
@@ -181,6 +191,31 @@ impl Manager {
         message::hear(&message)
             .ok_or_else(|| Error::corrupt("systemd has sent a message that makes no sense"))
     }
+}
+
+/// The number that others know us by: an ordinary user's root is that user.
+fn outside() -> Result<u32> {
+    let uid = rustix::process::geteuid();
+    match uid.is_root() {
+        true => Ok(berth_sys::users::root_outside().at("/proc/self/uid_map")?.0),
+        false => Ok(uid.as_raw()),
+    }
+}
+
+/// Whether an ordinary user, who is root here, has a systemd of his own.
+pub(crate) fn has_user_manager() -> Result<bool> {
+    Ok(Path::new(&format!("/run/user/{}/systemd/private", outside()?)).exists())
+}
+
+/// Takes this process to where its user's systemd may have it: into a scope of its own, from where it may go on to
+/// wherever the user has cgroups. The scope ends when it is empty.
+///
+/// # Errors
+/// The user has no such manager, or it refuses.
+pub(crate) fn join_user_manager() -> Result<()> {
+    let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+    let unit = Unit { name: format!("berth-{process}.scope"), slice: "app.slice".into() };
+    Manager::of_user(outside()?)?.start(&unit, "of an ordinary user", process, &[])
 }
 
 fn late(error: io::Error) -> io::Error {

@@ -1,4 +1,4 @@
-//! `berth system restart-containers` and `stop-containers`: what `contrib/systemd/berth.service` calls.
+//! `berth system restart-containers` and `stop-containers`: what the units in `contrib/systemd` call.
 
 use crate::cli::Context;
 use crate::exit::{Exit, Failure, Outcome};
