@@ -105,12 +105,19 @@ pub(crate) fn find(inner: &Inner) -> Result<Vec<Orphan>> {
     }
     for home in ["blobs", "layers", "volumes"] {
         for entry in disk::entries(&location.locks().join(home))? {
-            if locks::is_abandoned(&entry.path())? {
+            let is_a_volume_s = home == "volumes" && is_lock_of(&Word::of(&entry), &volumes);
+            if !is_a_volume_s && locks::is_abandoned(&entry.path())? {
                 found.extend(Orphan::at(entry.path())?);
             }
         }
     }
     Ok(found)
+}
+
+/// A volume's locks stay as long as it does, and go with it: there is somebody for each of them, held or not.
+fn is_lock_of(lock: &Word, volumes: &HashSet<Word>) -> bool {
+    let used = lock.0.strip_suffix(".use").map(|name| Word(name.to_owned()));
+    volumes.contains(lock) || used.is_some_and(|name| volumes.contains(&name))
 }
 
 /// Text as it is.

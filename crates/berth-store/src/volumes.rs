@@ -268,6 +268,9 @@ mod tests {
         let new = NewContainer { id: "abc1", name: "web", volumes: &["data"], ..nobody() };
         store.add_container(&new).unwrap();
         assert_eq!(store.volumes().unwrap()[0].users, ["abc1"]);
+        // Its locks, held or not, are no garbage; those of a volume that is not there are.
+        drop(store.use_volume("data").unwrap());
+        assert_eq!(crate::orphans::find(&store.inner).unwrap(), []);
         let error = store.remove_volume("data").unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
@@ -279,6 +282,12 @@ mod tests {
         assert_eq!(store.remove_volume("data").unwrap_err().kind(), Kind::NotFound);
         let locks = store.inner.location.volume_lock("data").parent().unwrap().to_owned();
         assert_eq!(fs::read_dir(locks).unwrap().count(), 0);
+        drop(store.use_volume("data").unwrap());
+        let left = crate::orphans::find(&store.inner).unwrap();
+        assert_eq!(
+            left.iter().map(|orphan| &*orphan.path).collect::<Vec<_>>(),
+            [store.inner.location.volume_use_lock("data")]
+        );
     }
 
     #[test]
