@@ -146,6 +146,12 @@ pub(crate) enum KeepBlobs {
 }
 
 impl Settings {
+    /// Where descriptions of devices are.
+    pub(crate) fn cdi_directories(&self) -> Vec<PathBuf> {
+        let usual = || ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).into();
+        self.file.cdi_spec_dirs.clone().unwrap_or_else(usual)
+    }
+
     /// Whether this is the machine's one berth, or the user's, with the root that nobody had to name.
     pub(crate) fn is_usual(&self) -> bool {
         self.root == self.default_root

@@ -51,11 +51,7 @@ impl Context {
             },
             platform: platform.unwrap_or_else(Platform::host),
             executable: PathBuf::from("/proc/self/exe"),
-            cdi_directories: settings
-                .file
-                .cdi_spec_dirs
-                .clone()
-                .unwrap_or_else(|| ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).into()),
+            cdi_directories: settings.cdi_directories(),
             usual: settings.is_usual(),
             publish_at: settings.file.publish_address.filter(|ip| !ip.is_unspecified()),
             cgroup_base: settings.user.as_ref().map_or_else(String::new, User::cgroup),

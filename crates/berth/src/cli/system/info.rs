@@ -1,15 +1,29 @@
 //! `berth info`.
 
-use super::version::{DOCKER_VERSION, VERSION};
+use super::version::{BUILD, DOCKER_VERSION, VERSION};
 use crate::cli::Context;
-use crate::exit::{ClientSide, Exit, Outcome};
+use crate::exit::{Exit, Outcome};
 use crate::format::human;
-use crate::format::template::{Options, Template, Value};
+use crate::format::template::Types;
 use crate::settings::Persona;
 use crate::terminal;
 use berth_oci::Result;
 use serde_json::json;
 use std::fs;
+
+/// Docker's types of this document.
+const TYPES: Types = &[
+    ("", "system.dockerInfo"),
+    ("Plugins", "system.PluginsInfo"),
+    ("RegistryConfig", "*registry.ServiceConfig"),
+    ("IndexConfigs", "*registry.IndexInfo"),
+    ("Runtimes", "system.RuntimeWithStatus"),
+    ("Swarm", "swarm.Info"),
+    ("ContainerdCommit", "system.Commit"),
+    ("RuncCommit", "system.Commit"),
+    ("InitCommit", "system.Commit"),
+    ("ClientInfo", "*system.clientInfo"),
+];
 
 /// Display system-wide information.
 #[derive(clap::Args)]
@@ -27,12 +41,7 @@ impl Args {
         let text = match self.format.as_deref() {
             None | Some("") => plain(&information),
             Some("json") => format!("{information}\n"),
-            Some(template) => {
-                let rendered = Template::parse(template).and_then(|template| {
-                    template.render(&Value::from_json(&information), Options::default())
-                });
-                rendered.client()? + "\n"
-            }
+            Some(template) => return super::document::show(&information, TYPES, "", template),
         };
         terminal::print(text)?;
         Ok(Exit::SUCCESS)
@@ -45,11 +54,13 @@ fn information(context: &Context) -> Result<serde_json::Value> {
     let settings = &context.settings;
     let (containers, images) = (engine.container_counts()?, engine.images(&Default::default())?.len());
     let uname = rustix::system::uname();
+    let unified = fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok();
+    let limits = limits(engine.has_cgroups()?, unified);
     let version = match settings.persona {
         Persona::Berth => VERSION,
         Persona::Docker => DOCKER_VERSION,
     };
-    Ok(json!({
+    let contents = json!({
         "ID": context.settings.root.display().to_string(),
         "Containers": containers.all,
         "ContainersRunning": containers.running,
@@ -58,33 +69,91 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "Images": images,
         "Driver": "overlayfs",
         "DriverStatus": [["Layers", layers(context)]],
+        "Plugins": {
+            "Volume": ["local"], "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
+            "Authorization": null, "Log": ["journald", "json-file", "local"],
+        },
+    });
+    let machine = json!({
+        "Debug": false,
+        "NFd": 0,
+        "OomKillDisable": limits["KernelMemoryTCP"],
+        "NGoroutines": 0,
         "SystemTime": jiff::Timestamp::now().to_string(),
         "LoggingDriver": "json-file",
         "CgroupDriver": if engine.has_cgroups()? { "cgroupfs" } else { "none" },
-        "CgroupVersion": if fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok() { "2" } else { "1" },
+        "CgroupVersion": if unified { "2" } else { "1" },
+        "NEventsListener": 0,
         "KernelVersion": uname.release().to_string_lossy(),
         "OperatingSystem": operating_system(),
+        "OSVersion": "",
         "OSType": "linux",
         "Architecture": uname.machine().to_string_lossy(),
         "IndexServerAddress": "https://index.docker.io/v1/",
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
         "MemTotal": memory(),
+        "GenericResources": null,
         "DockerRootDir": settings.root.display().to_string(),
         "HttpProxy": hidden(settings.environment.http_proxy.as_deref()),
         "HttpsProxy": hidden(settings.environment.https_proxy.as_deref()),
         "NoProxy": settings.environment.no_proxy.clone().unwrap_or_default(),
         "Name": uname.nodename().to_string_lossy(),
         "Labels": [],
+    });
+    let program = json!({
         "ExperimentalBuild": false,
         "ServerVersion": version,
         "DefaultRuntime": "berth",
         "Runtimes": {"berth": {"path": "berth"}},
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false},
+        // Its containers run on without any daemon.
+        "LiveRestoreEnabled": true,
+        "Isolation": "",
+        "InitBinary": "berth",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": BUILD},
+        "InitCommit": {"ID": BUILD},
         "SecurityOptions": security_options(context),
+        "CDISpecDirs": settings.cdi_directories(),
         "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {}, "Mirrors": null},
         "Warnings": null,
         "ClientInfo": {"Version": version, "Context": "default", "Debug": false},
-    }))
+    });
+    Ok(serde_json::Value::Object(
+        [contents, limits, machine, program]
+            .iter()
+            .filter_map(|part| part.as_object().cloned())
+            .flatten()
+            .collect(),
+    ))
+}
+
+/// What containers can be limited in here.
+fn limits(has_cgroups: bool, unified: bool) -> serde_json::Value {
+    let controllers = if has_cgroups { controllers() } else { Vec::new() };
+    let has = |name: &str| controllers.iter().any(|controller| controller == name);
+    json!({
+        "MemoryLimit": has("memory"),
+        "SwapLimit": has("memory"),
+        "KernelMemoryTCP": has("memory") && !unified,
+        "CpuCfsPeriod": has("cpu"),
+        "CpuCfsQuota": has("cpu"),
+        "CPUShares": has("cpu"),
+        "CPUSet": has("cpuset"),
+        "PidsLimit": has("pids"),
+        "IPv4Forwarding": fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
+    })
+}
+
+/// What the kernel can limit, in whichever version of cgroups.
+fn controllers() -> Vec<String> {
+    if let Ok(text) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
+        return text.split_whitespace().map(str::to_owned).collect();
+    }
+    // A line is a name, a hierarchy, how many groups, and whether it is in use; the first line says so.
+    let text = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && line.ends_with('1'));
+    lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
 }
 
 fn security_options(context: &Context) -> Vec<&'static str> {

@@ -3,6 +3,7 @@
 pub(crate) mod boot;
 pub(crate) mod check;
 pub(crate) mod df;
+mod document;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod prune;

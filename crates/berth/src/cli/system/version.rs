@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::exit::{Exit, Outcome};
-use crate::format::template::{Options, Template, Value};
+use crate::format::template::Types;
 use crate::settings::Persona;
 use crate::terminal;
 use serde_json::json;
@@ -18,6 +18,15 @@ pub(crate) const BUILD: &str = match option_env!("BERTH_BUILD_COMMIT") {
 pub(crate) const DOCKER_VERSION: &str = "28.5.2";
 /// The Docker Engine API that belongs to it.
 const API_VERSION: &str = "1.51";
+
+/// Docker's types of this document.
+const TYPES: Types = &[
+    ("", "system.versionInfo"),
+    ("Client", "system.clientVersion"),
+    ("Server", "*types.Version"),
+    ("Components", "types.ComponentVersion"),
+    ("Platform", "struct { Name string }"),
+];
 
 /// Show the version of berth.
 #[derive(clap::Args)]
@@ -35,12 +44,7 @@ impl Args {
         let text = match self.format.as_deref() {
             None | Some("") => plain(&versions),
             Some("json") => format!("{versions}\n"),
-            Some(template) => {
-                let rendered = Template::parse(template)
-                    .and_then(|t| t.render(&Value::from_json(&versions), Options::default()))
-                    .map_err(crate::exit::Failure::client)?;
-                rendered + "\n"
-            }
+            Some(template) => return super::document::show(&versions, TYPES, "version", template),
         };
         terminal::print(text)?;
         Ok(Exit::SUCCESS)

@@ -11,16 +11,17 @@ use std::rc::Rc;
 /// A template that prints more than this repeats itself.
 const OUTPUT_LIMIT: usize = 256 << 20;
 
-/// Runs `tree`, which was parsed from `text`, over `data`; appends to `out`.
+/// Runs `tree`, which was parsed from `text` and has this name, over `data`; appends to `out`.
 pub(super) fn run(
     text: &str,
+    name: &str,
     tree: &Tree,
     data: &Value,
     options: Options,
     out: &mut String,
 ) -> Result<(), Fault> {
     let variables = vec![("$".to_owned(), data.clone())];
-    let mut run = Run { text, tree, options, name: String::new(), variables, out, depth: 0 };
+    let mut run = Run { text, tree, options, name: name.to_owned(), variables, out, depth: 0 };
     run.list(&tree.root, data).map(|_| ())
 }
 

@@ -12,7 +12,7 @@ mod parse;
 pub(crate) mod print;
 mod value;
 
-pub(crate) use value::{Fields, GoMap, Value};
+pub(crate) use value::{Fields, GoMap, Types, Value};
 
 use berth_oci::{Error, Result};
 
@@ -31,6 +31,8 @@ pub(crate) struct Options {
 /// A parsed template.
 pub(crate) struct Template {
     text: String,
+    /// Go's name of it, which stands in its errors.
+    name: &'static str,
     tree: parse::Tree,
 }
 
@@ -40,8 +42,16 @@ impl Template {
     /// # Errors
     /// Go's words, with docker's in front: `template parsing error: template: :1: …`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let tree = parse::parse(text)?;
-        Ok(Self { text: text.to_owned(), tree })
+        Self::named("", text)
+    }
+
+    /// Parses a template that has a name.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn named(name: &'static str, text: &str) -> Result<Self> {
+        let tree = parse::parse(text).map_err(|fault| unparsed(&fault.of(name)))?;
+        Ok(Self { text: text.to_owned(), name, tree })
     }
 
     /// Renders it over `data`.
@@ -59,18 +69,30 @@ impl Template {
     /// # Errors
     /// Go's words for an unknown field, a wrong argument and the like.
     pub(crate) fn render_to(&self, out: &mut String, data: &Value, options: Options) -> Result<()> {
-        Ok(exec::run(&self.text, &self.tree, data, options, out)?)
+        self.execute(out, data, options).map_err(|words| unparsed(&words))
+    }
+
+    /// As [`Self::render_to`], with nothing but Go's own words for what is wrong, as a few of docker's commands have them.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub(crate) fn execute(&self, out: &mut String, data: &Value, options: Options) -> Result<(), String> {
+        exec::run(&self.text, self.name, &self.tree, data, options, out).map_err(|fault| fault.of(self.name))
     }
 }
 
-/// What is wrong with a template, in Go's words.
+fn unparsed(words: &str) -> Error {
+    Error::invalid(format!("template parsing error: {words}"))
+}
+
+/// Where something is wrong with a template, and what, in Go's words.
 struct Fault(String);
 
 impl Fault {
     /// A fault of the text itself: Go names the line.
     fn at_line(text: &str, at: usize, message: impl Into<String>) -> Self {
         let line = 1 + text.get(..at).unwrap_or(text).matches('\n').count();
-        Self(format!("template: :{line}: {}", message.into()))
+        Self(format!("{line}: {}", message.into()))
     }
 
     /// A fault while rendering: Go names line, column and the first twenty characters of the node.
@@ -82,13 +104,12 @@ impl Fault {
             Some((end, _)) => format!("{}...", &node[..end]),
             None => node.to_owned(),
         };
-        Self(format!("template: :{line}:{column}: executing {} at <{short}>: {message}", print::quoted(name)))
+        Self(format!("{line}:{column}: executing {} at <{short}>: {message}", print::quoted(name)))
     }
-}
 
-impl From<Fault> for Error {
-    fn from(Fault(message): Fault) -> Self {
-        Error::invalid(format!("template parsing error: {message}"))
+    /// As Go says it of the template with this name.
+    fn of(&self, name: &str) -> String {
+        format!("template: {name}:{}", self.0)
     }
 }
 

@@ -173,3 +173,53 @@ fn decoded_json_behaves_as_dockers_types() {
         assert_eq!(inspect(template), expected, "{template}");
     }
 }
+
+#[test]
+fn documents_of_docker_s_own_types() {
+    let document = serde_json::json!({
+        "Name": "here", "Labels": ["a"], "Swarm": { "NodeID": "" }, "Runtimes": { "berth": { "path": "berth" } },
+        "Components": [{ "Name": "Engine" }],
+    });
+    let types =
+        &[("", "t.Info"), ("Swarm", "swarm.Info"), ("Runtimes", "t.Runtime"), ("Components", "*t.Part")];
+    let value = Value::typed(&document, types);
+    for (template, out, error) in [
+        ("{{.Name}} {{.Labels}} {{.Swarm.NodeID}}", "here [a] ", None),
+        (
+            "a{{.Bad}}",
+            "a",
+            Some("template: x:1:3: executing \"x\" at <.Bad>: can't evaluate field Bad in type t.Info"),
+        ),
+        (
+            "{{.Name.Bad}}",
+            "",
+            Some("template: x:1:7: executing \"x\" at <.Name.Bad>: can't evaluate field Bad in type string"),
+        ),
+        (
+            "{{.Labels.B}}",
+            "",
+            Some("template: x:1:9: executing \"x\" at <.Labels.B>: can't evaluate field B in type []string"),
+        ),
+        (
+            "{{.Swarm.B}}",
+            "",
+            Some("template: x:1:8: executing \"x\" at <.Swarm.B>: can't evaluate field B in type swarm.Info"),
+        ),
+        (
+            "{{range .Runtimes}}{{.b}}{{end}}",
+            "",
+            Some("template: x:1:21: executing \"x\" at <.b>: can't evaluate field b in type t.Runtime"),
+        ),
+        (
+            "{{range .Components}}{{.Name}}{{.b}}{{end}}",
+            "Engine",
+            Some("template: x:1:32: executing \"x\" at <.b>: can't evaluate field b in type *t.Part"),
+        ),
+    ] {
+        let mut text = String::new();
+        let got = Template::named("x", template).unwrap().execute(&mut text, &value, Options::default());
+        assert_eq!((text.as_str(), got.err().as_deref()), (out, error), "{template}");
+    }
+    let unclosed = Template::named("x", "{{.A").err().map(|error| error.to_string());
+    assert_eq!(unclosed.as_deref(), Some("template parsing error: template: x:1: unclosed action"));
+}

@@ -82,6 +82,7 @@ impl Value {
             Self::Int(_) => "int".to_owned(),
             Self::Float(_) => "float64".to_owned(),
             Self::Text(_) => "string".to_owned(),
+            Self::List(items) if items.iter().all(|item| item.as_text().is_some()) => "[]string".to_owned(),
             Self::List(_) => "[]interface {}".to_owned(),
             Self::Map(map) if map.of_text => "map[string]string".to_owned(),
             Self::Map(_) => "map[string]interface {}".to_owned(),
@@ -114,14 +115,20 @@ impl Value {
     /// Decoded JSON. Objects become structs (an unknown field is an error), except where `key` is one of
     /// docker's maps, in which an unknown entry is merely not there.
     pub(crate) fn from_json(json: &serde_json::Value) -> Self {
-        Self::under("", json)
+        Self::under("", json, &[])
     }
 
-    fn under(key: &str, json: &serde_json::Value) -> Self {
+    /// A document that is no decoded JSON to docker, but one of its own Go types: the names of those by the key under
+    /// which they stand, in lists and maps too; the document's own stands under none.
+    pub(crate) fn typed(json: &serde_json::Value, types: Types) -> Self {
+        Self::under("", json, types)
+    }
+
+    fn under(key: &str, json: &serde_json::Value, types: Types) -> Self {
         use serde_json::Value as Json;
         let is_map = TEXT_MAPS.contains(&key) || MAPS.contains(&key);
         match json {
-            Json::Null if is_map => Self::map(key, &serde_json::Map::new()),
+            Json::Null if is_map => Self::map(key, &serde_json::Map::new(), types),
             Json::Null if LISTS.contains(&key) => Self::NilList,
             Json::Null if POINTERS.contains(&key) => Self::NilPointer,
             Json::Null => Self::Nil,
@@ -131,18 +138,42 @@ impl Value {
                 None => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             Json::String(text) => Self::from(text.as_str()),
-            Json::Array(items) => Self::List(Rc::new(items.iter().map(Self::from_json).collect())),
-            Json::Object(fields) if is_map => Self::map(key, fields),
-            Json::Object(fields) => Self::Object(Rc::new(Decoded(
-                fields.iter().map(|(k, v)| (k.clone(), Self::under(k, v))).collect(),
-            ))),
+            Json::Array(items) => {
+                Self::List(Rc::new(items.iter().map(|item| Self::item(key, item, types)).collect()))
+            }
+            Json::Object(fields) if is_map => Self::map(key, fields, types),
+            Json::Object(fields) => Self::object(type_under(key, types), fields, types),
         }
     }
 
-    fn map(key: &str, fields: &serde_json::Map<String, serde_json::Value>) -> Self {
-        let entries = fields.iter().map(|(k, v)| (k.clone(), Self::from_json(v))).collect();
+    fn object(
+        kind: Option<&'static str>,
+        fields: &serde_json::Map<String, serde_json::Value>,
+        types: Types,
+    ) -> Self {
+        let fields = fields.iter().map(|(k, v)| (k.clone(), Self::under(k, v, types))).collect();
+        Self::Object(Rc::new(Decoded { fields, kind }))
+    }
+
+    /// What is in the list or map that stands under `key`.
+    fn item(key: &str, json: &serde_json::Value, types: Types) -> Self {
+        match json {
+            serde_json::Value::Object(fields) => Self::object(type_under(key, types), fields, types),
+            other => Self::under("", other, types),
+        }
+    }
+
+    fn map(key: &str, fields: &serde_json::Map<String, serde_json::Value>, types: Types) -> Self {
+        let entries = fields.iter().map(|(k, v)| (k.clone(), Self::item(key, v, types))).collect();
         Self::Map(Rc::new(GoMap { entries, of_text: TEXT_MAPS.contains(&key) }))
     }
+}
+
+/// Names of docker's Go types, each behind the key under which it stands.
+pub(crate) type Types = &'static [(&'static str, &'static str)];
+
+fn type_under(key: &str, types: Types) -> Option<&'static str> {
+    types.iter().find(|(known, _)| *known == key).map(|(_, kind)| *kind)
 }
 
 /// Docker's `map[string]string` fields.
@@ -201,20 +232,24 @@ const POINTERS: [&str; 6] =
     ["Health", "Healthcheck", "IPAMConfig", "MemorySwappiness", "OomKillDisable", "PidsLimit"];
 
 /// A decoded JSON object.
-struct Decoded(Vec<(String, Value)>);
+struct Decoded {
+    fields: Vec<(String, Value)>,
+    /// Go's name of its type, where it has one.
+    kind: Option<&'static str>,
+}
 
 impl Fields for Decoded {
     fn type_name(&self) -> Option<&str> {
-        None
+        self.kind
     }
 
     /// Docker's Go types write `ID` where their JSON says `Id`; both are known.
     fn field(&self, name: &str) -> Option<Value> {
         let json = if name == "ID" { "Id" } else { name };
-        self.0.iter().find(|(key, _)| key == name || key == json).map(|(_, value)| value.clone())
+        self.fields.iter().find(|(key, _)| key == name || key == json).map(|(_, value)| value.clone())
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(key, _)| key.clone()).collect()
+        self.fields.iter().map(|(key, _)| key.clone()).collect()
     }
 }
