@@ -89,9 +89,9 @@ fn wrong_words_are_told_as_docker_tells_them() {
             "Error: --host tcp://x: berth works on this machine and talks to no daemon\n",
         ),
         (
-            &["version", "-f", "{{.Bad}}"],
+            &["version", "-f", "{{.Bad"],
             1,
-            "Error: template parsing error: template: :1:2: executing \"\" at <.Bad>: map has no entry for key \"Bad\"\n",
+            "Error: template parsing error: template: version:1: unclosed action\n",
         ),
         (
             &["images", "--format", "{{.Name"],
@@ -103,6 +103,16 @@ fn wrong_words_are_told_as_docker_tells_them() {
         assert_eq!(outcome.output.status.code(), Some(code), "{}", outcome.tell());
         assert!(outcome.stderr().starts_with(message), "wanted: {message}\ngot: {}", outcome.tell());
         assert_eq!(outcome.stdout(), "", "{}", outcome.tell());
+    }
+    // Two commands print what comes before the mistake, and are told by Go alone.
+    for (command, name, kind) in
+        [("version", "version", "system.versionInfo"), ("info", "", "system.dockerInfo")]
+    {
+        let outcome = berth.run(&[command, "-f", "a{{.Bad}}"]);
+        let words = format!(
+            "Error: template: {name}:1:3: executing \"{name}\" at <.Bad>: can't evaluate field Bad in type {kind}\n"
+        );
+        assert_eq!((outcome.stdout(), outcome.stderr()), ("a\n".to_owned(), words), "{}", outcome.tell());
     }
 }
 
