@@ -157,3 +157,100 @@ fn run() {
     assert_steps(steps, 2, "run");
     assert_empties(&sealed);
 }
+
+/// A command that changes what is written down about a container or a volume.
+struct Change {
+    words: &'static [&'static str],
+    /// What is there before it, made anew each time.
+    before: &'static [&'static [&'static str]],
+    /// What shows whether it has happened, and what that says before and after; nothing else is ever said.
+    shows: &'static [&'static str],
+    says: [&'static str; 2],
+    steps: usize,
+}
+
+const CREATE: &[&str] = &["create", "--name", "victim", "--network", "none", "crash"];
+const NAMES: &[&str] = &["ps", "--all", "--format", "{{.Names}}"];
+const VOLUMES: &[&str] = &["volume", "ls", "--quiet"];
+
+const CHANGES: &[Change] = &[
+    Change { words: CREATE, before: &[], shows: NAMES, says: ["", "victim\n"], steps: 2 },
+    Change {
+        words: &["rename", "victim", "other"],
+        before: &[CREATE],
+        shows: NAMES,
+        says: ["victim\n", "other\n"],
+        steps: 2,
+    },
+    Change {
+        words: &["update", "--memory", "64m", "--memory-swap", "64m", "victim"],
+        before: &[CREATE],
+        shows: &["inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}", "victim"],
+        says: ["0 0\n", "67108864 67108864\n"],
+        steps: 2,
+    },
+    Change { words: &["rm", "victim"], before: &[CREATE], shows: NAMES, says: ["victim\n", ""], steps: 2 },
+    Change {
+        words: &["volume", "create", "kept"],
+        before: &[],
+        shows: VOLUMES,
+        says: ["", "kept\n"],
+        steps: 2,
+    },
+    Change {
+        words: &["volume", "rm", "kept"],
+        before: &[&["volume", "create", "kept"]],
+        shows: VOLUMES,
+        says: ["kept\n", ""],
+        steps: 2,
+    },
+    Change {
+        words: &["create", "--name", "victim", "--network", "none", "-v", "kept:/x", "crash"],
+        before: &[],
+        shows: NAMES,
+        says: ["", "victim\n"],
+        steps: 4,
+    },
+    Change {
+        words: &["commit", "victim", "made"],
+        before: &[CREATE],
+        shows: &["images", "--format", "{{.Repository}}", "made"],
+        says: ["", "made\n"],
+        steps: 4,
+    },
+];
+
+#[test]
+fn what_is_written_down_is_as_before_or_as_after() {
+    let Some(busybox) = busybox(&["/bin/true"]) else {
+        return skipped("crash::records", "there is no static /bin/busybox (package busybox-static)");
+    };
+    let (sealed, registry) = (Sealed::new(), Registry::start());
+    let reference = registry.add("crash/records", &busybox);
+    sealed.ok(&["pull", "--quiet", &reference]);
+    sealed.ok(&["tag", &reference, "crash"]);
+    for change in CHANGES {
+        let clear = || {
+            sealed.ok(&["rm", "--force", "victim", "other"]);
+            sealed.ok(&["volume", "rm", "--force", "kept"]);
+            sealed.ok(&["rmi", "--force", "made"]);
+        };
+        let before = || {
+            clear();
+            change.before.iter().for_each(|words| drop(sealed.ok(words)));
+            assert_eq!(sealed.ok(change.shows), change.says[0], "before {:?}", change.words);
+        };
+        let after = |step| {
+            let said = sealed.ok(change.shows);
+            assert!(change.says.contains(&&*said), "after step {step} of {:?}: {said}", change.words);
+            if said == change.says[0] {
+                sealed.ok(change.words);
+            }
+            assert_eq!(sealed.ok(change.shows), change.says[1], "after {:?} once more", change.words);
+        };
+        let steps = kill_at_every_step(&sealed, change.words, before, after);
+        assert_steps(steps, change.steps, &change.words.join(" "));
+        clear();
+    }
+    assert_empties(&sealed);
+}
