@@ -40,7 +40,8 @@ pub fn parse_pair(text: &str) -> Result<(String, String)> {
 /// # Errors
 /// The name is not one that a container may set.
 pub fn parse_sysctl(text: &str) -> Result<(String, String)> {
-    let (name, value) = parse_pair(text)?;
+    let (name, value) =
+        parse_pair(text).map_err(|_| Error::invalid(format!("sysctl '{text}' is not allowed")))?;
     let allowed = berth_runtime::is_of_ipc(&name) || name.starts_with("net.");
     match allowed && !name.contains(['/', '\0']) && !name.contains("..") {
         true => Ok((name, value)),
@@ -70,7 +71,7 @@ mod tests {
             ("kernel.shmmax=1", "kernel.shmmax=1"),
             ("kernel.panic=1", "sysctl 'kernel.panic=1' is not allowed"),
             ("net./../kernel=1", "sysctl 'net./../kernel=1' is not allowed"),
-            ("net.x", "`net.x` should read name=value"),
+            ("net.x", "sysctl 'net.x' is not allowed"),
         ] {
             assert_eq!(show(parse_sysctl(text)), expected);
         }

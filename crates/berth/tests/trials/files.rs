@@ -3,8 +3,10 @@
 
 use super::support::{Sealed, rig};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
@@ -76,6 +78,47 @@ fn links_of_a_container_stay_in_it() {
         assert!(berth.ok(&["cp", "web:/etc/planted", "-"]).contains("planted"));
         berth.ok(&["rm", "-f", "web"]);
     }
+}
+
+/// CVE-2018-15664: a directory of the container is exchanged for a link to the host between the look at it and the copy.
+#[test]
+fn a_race_for_a_directory_leads_no_copy_to_the_host() {
+    let Some(berth) = rig("a_race_for_a_directory_leads_no_copy_to_the_host", "CMD true") else { return };
+    let (outside, planted) = (berth.path("outside"), berth.path("planted"));
+    fs::create_dir_all(outside.join("deep")).unwrap();
+    fs::write(outside.join("deep/key"), "secret").unwrap();
+    fs::write(&planted, "planted").unwrap();
+    berth.ok(&["run", "-d", "--name", "web", "box", "sleep", "100000"]);
+    berth.ok(&["exec", "web", "sh", "-c", "mkdir -p /race/deep; echo own > /race/deep/key"]);
+    let pid = berth.ok(&["inspect", "--format", "{{.State.Pid}}", "web"]);
+    let root = Path::new("/proc").join(pid.trim()).join("root");
+    let (race, aside) = (root.join("race"), root.join("aside"));
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                // Each may fail while a copy makes what it misses.
+                let _ = fs::rename(&race, &aside);
+                let _ = symlink(&outside, &race);
+                let _ = fs::remove_file(&race);
+                let _ = fs::rename(&aside, &race);
+            }
+        });
+        let planted = planted.to_str().unwrap();
+        for _ in 0..25 {
+            for from in ["web:/race/deep/key", "web:/race/deep", "web:/race"] {
+                let outcome = berth.run(&["cp", "-L", from, "-"]);
+                assert!(!outcome.stdout().contains("secret"), "{}", outcome.tell());
+            }
+            for to in ["web:/race/deep/key", "web:/race/deep/", "web:/race/"] {
+                berth.run(&["cp", planted, to]);
+            }
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    let names = |directory: &Path| fs::read_dir(directory).unwrap().count();
+    assert_eq!((names(&outside), names(&outside.join("deep"))), (1, 1));
+    assert_eq!(text(&outside.join("deep/key")), "secret");
 }
 
 #[test]

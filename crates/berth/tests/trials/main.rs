@@ -28,6 +28,7 @@ mod oci;
 mod programs;
 mod pushes;
 mod readme;
+mod refusals;
 mod registries;
 mod resume;
 mod rootless;

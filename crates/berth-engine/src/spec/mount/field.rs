@@ -266,7 +266,9 @@ impl Fields {
 }
 
 fn unexpected(field: &Field<'_>) -> Error {
-    Error::invalid(format!("unexpected key '{}' in '{}'", field.key, field.text))
+    let unknown = || Error::invalid(format!("unexpected key '{}' in '{}'", field.key, field.text));
+    // Docker looks for the value first.
+    field.needed().err().unwrap_or_else(unknown)
 }
 
 impl BindFields {
