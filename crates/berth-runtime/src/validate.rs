@@ -27,6 +27,11 @@ pub(crate) fn bundle(bundle: &Bundle) -> Result<()> {
     if !bundle.networks.is_empty() && !has_network {
         return Err(Error::invalid("a container can be connected only in a network namespace of its own"));
     }
+    if bundle.spec.linux().as_ref().is_some_and(has_devices) {
+        return Err(Error::invalid(
+            "a container's interfaces come from its networks, not from `linux.netDevices`",
+        ));
+    }
     if bundle.spec.linux().as_ref().is_some_and(|l| l.cgroups_path().is_some()) {
         return Err(Error::invalid(
             "the container's cgroup comes from the bundle, not from `linux.cgroupsPath`",
@@ -88,8 +93,15 @@ fn namespaces(linux: &Linux) -> Result<()> {
         {
             Err(Error::invalid("`linux.timeOffsets` needs a new time namespace"))
         }
+        _ if has_devices(linux) && !kinds.contains(&LinuxNamespaceType::Network) => {
+            Err(Error::invalid("`linux.netDevices` needs a network namespace"))
+        }
         _ => Ok(()),
     }
+}
+
+fn has_devices(linux: &Linux) -> bool {
+    linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())
 }
 
 /// What this program does not do. Where there is no SELinux, labels of mounts have no effect.
@@ -97,7 +109,6 @@ fn unsupported(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     let refused = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
         ("linux.mountLabel", has_selinux() && linux.mount_label().as_ref().is_some_and(|l| !l.is_empty())),
     ];
     match refused.iter().find(|(_, is_set)| *is_set) {

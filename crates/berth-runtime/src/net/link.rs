@@ -152,6 +152,40 @@ impl Links {
         }))
     }
 
+    /// The lasting addresses of an interface that are valid everywhere.
+    pub(super) fn addresses_of(&mut self, index: i32) -> Result<Vec<Address>> {
+        const PERMANENT: u8 = 0x80;
+        const EVERYWHERE: u8 = 0;
+        let mut found = Vec::new();
+        for family in [IPV4, IPV6] {
+            let addresses = self.list(GET_ADDRESS, &address_header(family, 0, 0), "addresses")?;
+            found.extend(addresses.iter().filter_map(|reply| {
+                let [_, prefix, flags, scope, ..] = *reply.payload.as_slice() else { return None };
+                let lasts =
+                    number(&reply.payload, 4)? == index && flags & PERMANENT != 0 && scope == EVERYWHERE;
+                // The local address; where there is no other end, it may have only the general one.
+                let value = |wanted| reply.attributes(8).find(|(kind, _)| *kind == wanted);
+                let (_, local) = value(2).or_else(|| value(1)).filter(|_| lasts)?;
+                Some(Address { ip: ip(local)?, prefix, gateway: None })
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Gives an interface to another namespace, under another name.
+    pub(super) fn give(
+        &mut self,
+        index: i32,
+        name: &str,
+        inside: &str,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let message = Message::new(NEW_LINK, 0, &link_header(index, 0))
+            .text(LINK_NAME, inside)
+            .number(LINK_NAMESPACE, namespace.as_raw_fd().cast_unsigned());
+        self.act(&[(format!("to give interface {name} to the container as {inside}"), message)])
+    }
+
     /// Makes the bridge; it is still down and has no address.
     pub(super) fn create_bridge(&mut self, network: &Network) -> Result<i32> {
         let gateway = network.pools().next().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |pool| pool.gateway);

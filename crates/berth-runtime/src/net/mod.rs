@@ -15,6 +15,7 @@ mod foreign;
 mod ledger;
 mod link;
 mod mac;
+mod moved;
 mod names;
 mod network;
 mod nft;
@@ -38,6 +39,7 @@ pub use attach::{
 pub(crate) use ledger::Lives;
 pub(crate) use ledger::{Record, path as ledger_path, peek};
 pub use mac::Mac;
+pub(crate) use moved::give;
 pub use names::Names;
 pub use network::{
     Address, Apart, Driver, Endpoint, Home, Joined, Network, NetworkPlan, Pool, Published, leader, way_out,

@@ -9,6 +9,7 @@ use crate::cgroup::{Cgroup, CgroupPlan, Layout, Version};
 use crate::hook::{self, Subject};
 use crate::init::{ContainerPlan, Gate, Message, Stdio, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
+use crate::net;
 use crate::systemd::{Manager, Placeholder, Unit};
 use crate::validate;
 use berth_oci::{AtPath, Context, Error, Result};
@@ -201,7 +202,7 @@ fn make(
     };
     let gate = Gate::Socket(place.listen()?);
     let born = birth::container(&plan, &record.cgroup, stdio(process)?, gate)?;
-    let prepared = prepare(&born, spec, &record.subject);
+    let prepared = give_devices(&linux, born.pid).and_then(|()| prepare(&born, spec, &record.subject));
     let (terminal, more) = match prepared
         .and_then(|(master, more)| Ok((terminal::hand_over(master, create.console_socket)?, more)))
     {
@@ -216,6 +217,22 @@ fn make(
     record.write(place)?;
     write_pid(create.pid_file, born.pid)?;
     Ok(Child { pid: born.pid, pidfd: born.pidfd, terminal, warnings })
+}
+
+/// Before any hook, which may want to see them.
+fn give_devices(linux: &Linux, pid: i32) -> Result<()> {
+    let Some(devices) = linux.net_devices().as_ref().filter(|devices| !devices.is_empty()) else {
+        return Ok(());
+    };
+    let names = devices.iter().map(|(name, device)| {
+        let inside = device.name().as_deref().filter(|inside| !inside.is_empty());
+        (name.as_str(), inside.unwrap_or(name))
+    });
+    let joined = linux.namespaces().iter().flatten().find(|n| n.typ() == LinuxNamespaceType::Network);
+    let own = || format!("/proc/{pid}/ns/net").into();
+    let path: PathBuf = joined.and_then(|namespace| namespace.path().clone()).unwrap_or_else(own);
+    let namespace = fs::File::open(&path).at(&path)?;
+    net::give(&names.collect(), namespace.as_fd())
 }
 
 /// The specification's mounts; a relative source is the bundle's.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 const BUSYBOX: &str = "/usr/bin/busybox";
-const APPLETS: &str = "cat chmod date dd echo env false grep head hostname id ip kill ln ls mkdir mknod mount ps readlink \
+const APPLETS: &str = "cat chmod cut date dd echo env false grep head hostname id ip kill ln ls mkdir mknod mount ps readlink \
     rm sed sh sleep sort stat stty tail test touch tr true tty umount uname unshare wc";
 
 /// One bundle and one container of it.

@@ -1,11 +1,12 @@
 //! What a container finds around it: namespaces, hooks, mounts, limits, streams.
 
 use super::bundle::Bundle;
+use crate::support::skipped;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn hooks_run_at_their_moments_with_the_state() {
@@ -208,6 +209,33 @@ fn a_program_says_that_it_is_ready_to_whoever_manages_services() {
         silent.command(&["start", &silent.id]).env("NOTIFY_SOCKET", &address).status().unwrap().code(),
         Some(0)
     );
+}
+
+#[test]
+fn an_interface_of_the_host_becomes_the_container_s() {
+    let ip = |words: &str| {
+        Command::new("ip").args(words.split(' ')).output().is_ok_and(|done| done.status.success())
+    };
+    let Some(mut bundle) = Bundle::of("ip -o addr show up | tr -s ' ' | cut -d' ' -f2-4") else { return };
+    let (ours, theirs) = (format!("bh{}", std::process::id()), format!("bc{}", std::process::id()));
+    if !ip(&format!("link add {ours} type veth peer name {theirs}")) {
+        return skipped("oci::surroundings", "there is no `ip`, or no veth");
+    }
+    assert!(ip(&format!("addr add 198.51.100.9/28 dev {theirs}")));
+    bundle.config["linux"]["netDevices"] = json!({ theirs.as_str(): { "name": "given0" } });
+    let said = bundle.run();
+    assert!(said.stdout.contains("given0 inet 198.51.100.9/28\n"), "{said:?}");
+    // A pair goes as one, and with the container's namespace.
+    for (name, wanted) in
+        [(theirs.as_str(), "there is no network interface"), ("lo", "refused to give interface lo")]
+    {
+        bundle.config["linux"]["netDevices"] = json!({ name: { "name": "given0" } });
+        let said = bundle.run();
+        assert!(said.code == Some(1) && said.stderr.contains(wanted), "{said:?}");
+    }
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "network");
+    assert!(bundle.run().stderr.contains("needs a network namespace"));
 }
 
 #[test]
