@@ -116,6 +116,7 @@ impl Engine {
             name: container.name.clone(),
             ipv4: attachment.ipv4,
             ipv6: attachment.ipv6,
+            link_local: attachment.link_local.clone(),
             mac: attachment.mac,
             ports: Vec::new(),
             dns_names: container.dns_names(attachment),

@@ -24,6 +24,8 @@ pub struct Attachment {
     pub ipv4: Option<Ipv4Addr>,
     /// Its IPv6 address, where it must be this one.
     pub ipv6: Option<Ipv6Addr>,
+    /// Addresses of the link that it has, too.
+    pub link_local: Vec<IpAddr>,
     /// Its hardware address, where it must be this one.
     pub mac: Option<Mac>,
     /// The network with the highest number has the way out.
@@ -95,7 +97,8 @@ impl FromStr for NetworkFlag {
                         Error::invalid(format!("invalid gw-priority ({value}): invalid syntax"))
                     })?;
                 }
-                "link-local-ip" | "driver-opt" => {
+                "link-local-ip" => attachment.link_local.push(parse_link_local(value)?),
+                "driver-opt" => {
                     return Err(Error::unsupported(format!("--network {key}=… is not supported"))
                         .hint("leave it out"));
                 }
@@ -122,6 +125,23 @@ pub fn parse_ipv6(text: &str) -> Result<Ipv6Addr> {
     text.parse().map_err(|_| wrong_address("IPv6", text))
 }
 
+/// One `--link-local-ip`.
+///
+/// # Errors
+/// It is no address, or not one of a link: 169.254.0.0/16, fe80::/64.
+pub fn parse_link_local(text: &str) -> Result<IpAddr> {
+    let ip: IpAddr = text.parse().map_err(|_| wrong_address("link-local IP", text))?;
+    let is_of_link = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    match is_of_link {
+        true => Ok(ip),
+        false => Err(Error::invalid(format!("invalid link local IP address: {text}"))
+            .hint("they begin with 169.254. or fe80:")),
+    }
+}
+
 fn wrong_address(family: &str, text: &str) -> Error {
     Error::invalid(format!("invalid endpoint settings:\ninvalid {family} address: {text}"))
 }
@@ -135,6 +155,8 @@ pub struct NetworkFlags {
     pub ipv4: Option<Ipv4Addr>,
     /// `--ip6`.
     pub ipv6: Option<Ipv6Addr>,
+    /// Every `--link-local-ip`.
+    pub link_local: Vec<IpAddr>,
     /// `--mac-address`.
     pub mac: Option<Mac>,
     /// Every `--network-alias`.
@@ -202,6 +224,12 @@ impl NetworkFlags {
             }
             first.ipv6 = self.ipv6;
         }
+        if !self.link_local.is_empty() {
+            if !first.link_local.is_empty() {
+                return conflict("link-local-ip", "link-local IP addresses");
+            }
+            first.link_local.clone_from(&self.link_local);
+        }
         if self.mac.is_some() {
             if first.mac.is_some() {
                 return conflict("mac-address", "MAC address");
@@ -234,6 +262,12 @@ fn check(attachment: &Attachment, mode: &NetworkMode) -> Result<()> {
             "conflicting options: {shared} can't be used with links. This would result in undefined behavior"
         )));
     }
+    if let (Some(ip), false) = (attachment.link_local.first(), *mode == NetworkMode::Bridge) {
+        return Err(Error::invalid(format!(
+            "conflicting options: link-local address {ip} and the network mode {mode}"
+        ))
+        .hint("only a network of its own has a link for it"));
+    }
     let address = attachment.ipv4.map(IpAddr::from).or(attachment.ipv6.map(IpAddr::from));
     match (address, mode) {
         (Some(_), _) => Err(Error::invalid(format!(
@@ -260,6 +294,7 @@ mod tests {
             a.aliases.iter().for_each(|alias| text += &format!(" alias {alias}"));
             a.ipv4.iter().for_each(|ip| text += &format!(" ip {ip}"));
             a.ipv6.iter().for_each(|ip| text += &format!(" ip {ip}"));
+            a.link_local.iter().for_each(|ip| text += &format!(" link {ip}"));
             a.mac.iter().for_each(|mac| text += &format!(" mac {mac}"));
             a.links.iter().for_each(|link| text += &format!(" {} as {}", link.container, link.alias));
             if a.gateway_priority != 0 {
@@ -291,6 +326,17 @@ mod tests {
                 "a: a alias x alias y ip 10.0.0.9 priority 2",
             ),
             (&["name=a,ip6=fd00::9,mac-address=02:42:ac:11:00:02"], "a: a ip fd00::9 mac 02:42:ac:11:00:02"),
+            (
+                &["name=a,link-local-ip=169.254.7.7,link-local-ip=fe80::9"],
+                "a: a link 169.254.7.7 link fe80::9",
+            ),
+            (&["name=bridge,link-local-ip=169.254.7.7"], "bridge: bridge link 169.254.7.7"),
+            (
+                &["name=none,link-local-ip=169.254.7.7"],
+                "conflicting options: link-local address 169.254.7.7 and the network mode none",
+            ),
+            (&["name=a,link-local-ip=x"], "invalid endpoint settings:\ninvalid link-local IP address: x"),
+            (&["name=a,link-local-ip=10.1.2.3"], "invalid link local IP address: 10.1.2.3"),
             (&[""], "no name set for network"),
             (&["alias=x"], "no name set for network"),
             (&["a", "a"], "network \"a\" is specified multiple times"),

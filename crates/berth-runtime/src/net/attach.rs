@@ -98,7 +98,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
     site.ledger.enter(record.clone());
     site.ledger.save()?;
     let inside = format!("{}{}", network.interface_prefix.as_deref().unwrap_or("eth"), place.number);
-    let notes = site.install(network, &record, place, &inside).inspect_err(|_| site.withdraw(&record))?;
+    let notes = site.install(plan, &record, place, &inside).inspect_err(|_| site.withdraw(&record))?;
     let joined = Joined {
         network: record.network,
         network_id: network.id.clone(),
@@ -337,11 +337,12 @@ impl Locked {
     /// Brings a record into the kernel; the bridge and the table with it where they are not there.
     fn install(
         &mut self,
-        network: &Network,
+        plan: &NetworkPlan,
         record: &Record,
         place: Place<'_>,
         name: &str,
     ) -> Result<Vec<String>> {
+        let NetworkPlan { network, endpoint } = plan;
         let mut notes = Vec::new();
         match &record.lives {
             Lives::Interface(interface) => {
@@ -384,8 +385,9 @@ impl Locked {
             let Some(address) = address else { continue };
             addresses.push(Address { gateway: address.gateway.filter(|_| out), ..address });
         }
+        addresses.extend(endpoint.link_local.iter().map(|ip| link_local(*ip)));
         inside(place.namespace, || {
-            sysctl::ipv6(name, record.ipv6.is_some())?;
+            sysctl::ipv6(name, addresses.iter().any(|address| address.ip.is_ipv6()))?;
             Links::open()?.configure(name, &addresses)
         })?;
         Ok(notes)
@@ -496,6 +498,11 @@ fn elements(records: &[Record]) -> Vec<Element> {
 }
 
 /// An internal network has no way out, and the gateway of ipvlan is nobody's business above layer 2.
+/// As wide as every link's own network is: RFC 3927, RFC 4291.
+fn link_local(ip: IpAddr) -> Address {
+    Address { ip, prefix: if ip.is_ipv4() { 16 } else { 64 }, gateway: None }
+}
+
 fn addressed(network: &Network, pool: &Option<Pool>, ip: Option<IpAddr>) -> Option<Address> {
     let pool = pool.as_ref()?;
     let gateway = (!network.internal).then_some(pool.gateway);

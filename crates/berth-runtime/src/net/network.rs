@@ -146,6 +146,9 @@ pub struct Endpoint {
     /// The same for IPv6.
     #[serde(default)]
     pub ipv6: Option<Ipv6Addr>,
+    /// Addresses of the link beside those, which nobody keeps a ledger of.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// A hardware address asked for; otherwise one made from the IP address.
     #[serde(default)]
     pub mac: Option<Mac>,

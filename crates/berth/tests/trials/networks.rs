@@ -118,6 +118,43 @@ fn networks_come_and_go_while_a_container_runs() {
     assert_eq!(back, "bridge", "one that was taken off all networks gets back to its own");
 }
 
+#[test]
+fn a_container_has_addresses_of_its_link_beside_its_own() {
+    let Some(sealed) = with_busybox("a_container_has_addresses_of_its_link_beside_its_own") else { return };
+    sealed.ok(&["network", "create", "mine"]);
+    let run = |name: &str, more: &[&str]| {
+        sealed.ok(&[&["run", "-d", "--name", name][..], more, &["box"]].concat());
+    };
+    run("one", &["--network", "mine", "--link-local-ip", "169.254.9.1"]);
+    run("two", &["--network", "name=mine,link-local-ip=169.254.9.2"]);
+    run("usual", &["--link-local-ip", "169.254.9.3"]);
+    let shown = sealed.ok(&["exec", "one", "ip", "-4", "address", "show", "dev", "eth0"]);
+    assert!(shown.contains("inet 169.254.9.1/16"), "{shown}");
+    sealed.ok(&["exec", "one", "ping", "-c", "1", "-W", "2", "169.254.9.2"]);
+    let asked = "{{json .NetworkSettings.Networks.mine.IPAMConfig}}";
+    assert_eq!(inspect(&sealed, "one", asked), r#"{"LinkLocalIPs":["169.254.9.1"]}"#);
+    sealed.ok(&["network", "connect", "--link-local-ip", "169.254.9.4", "mine", "usual"]);
+    sealed.ok(&["exec", "usual", "ping", "-c", "1", "-W", "2", "-I", "eth1", "169.254.9.1"]);
+    if std::path::Path::new("/proc/net/if_inet6").exists() {
+        run("six", &["--link-local-ip", "fe80::9"]);
+        let shown = sealed.ok(&["exec", "six", "ip", "address", "show", "dev", "eth0"]);
+        assert!(shown.contains("inet6 fe80::9/64"), "{shown}");
+    }
+    for (words, expected) in [
+        (&["--link-local-ip", "x"][..], "invalid link-local IP address: x"),
+        (&["--link-local-ip", "10.1.2.3"], "invalid link local IP address: 10.1.2.3"),
+        (&["--link-local-ip", "169.254.9.1", "--network", "none"], "conflicting options: link-local address"),
+        (
+            &["--network", "name=mine,link-local-ip=169.254.9.1", "--link-local-ip", "169.254.9.1"],
+            "cannot specify both --link-local-ip and per-network link-local IP addresses",
+        ),
+    ] {
+        let outcome = sealed.run(&[&["run", "--rm"][..], words, &["box", "true"]].concat());
+        assert_eq!(outcome.output.status.code(), Some(125), "{}", outcome.tell());
+        assert!(outcome.stderr().contains(expected), "{}", outcome.tell());
+    }
+}
+
 /// What a page on port 80 of a container says, asked at `place`.
 fn page(place: &str) -> std::io::Result<String> {
     use std::io::{Read, Write};

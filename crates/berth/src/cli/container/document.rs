@@ -141,7 +141,7 @@ fn host_config(spec: &ContainerSpec, links: &[String]) -> Value {
         "UTSMode": if spec.host_uts { "host" } else { "" },
         "UsernsMode": spec.users.to_string(),
         "ShmSize": spec.shm_bytes(),
-        "Runtime": "berth",
+        "Runtime": spec.runtime.as_deref().unwrap_or("berth"),
         "Isolation": "",
     });
     let more = json!({
@@ -405,6 +405,9 @@ fn asked(attachment: &Attachment) -> Value {
     let mut asked = Map::new();
     attachment.ipv4.iter().for_each(|ip| drop(asked.insert("IPv4Address".to_owned(), json!(ip))));
     attachment.ipv6.iter().for_each(|ip| drop(asked.insert("IPv6Address".to_owned(), json!(ip))));
+    if !attachment.link_local.is_empty() {
+        asked.insert("LinkLocalIPs".to_owned(), json!(attachment.link_local));
+    }
     if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }
 

@@ -111,6 +111,9 @@ pub(crate) struct ContainerOptions {
     /// Add link to another container
     #[arg(long, value_name = "list")]
     link: Vec<Link>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long, value_name = "list", value_parser = spec::parse_link_local)]
+    link_local_ip: Vec<IpAddr>,
     /// Log driver options
     #[arg(long, value_name = "list", value_parser = spec::parse_pair)]
     log_opt: Vec<(String, String)>,
@@ -356,6 +359,7 @@ impl ContainerOptions {
             networks: self.network.clone(),
             ipv4: self.ip,
             ipv6: self.ip6,
+            link_local: self.link_local_ip.clone(),
             mac: self.mac_address,
             aliases: self.network_alias.clone(),
             links: self.link.clone(),

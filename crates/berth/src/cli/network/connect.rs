@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::exit::{Exit, Outcome};
 use berth_engine::spec::{self, Attachment, Link};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Connect a container to a network.
 #[derive(clap::Args)]
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Add link to another container
     #[arg(long, value_name = "list")]
     link: Vec<Link>,
+    /// Add a link-local address for the container
+    #[arg(long, value_name = "strings", value_delimiter = ',', value_parser = spec::parse_link_local)]
+    link_local_ip: Vec<IpAddr>,
     /// The network
     #[arg(value_name = "NETWORK", required = true)]
     network: String,
@@ -41,6 +44,7 @@ impl Args {
             links: self.link,
             ipv4: self.ip,
             ipv6: self.ip6,
+            link_local: self.link_local_ip,
             mac: None,
             gateway_priority: self.gw_priority,
         };
