@@ -7,6 +7,7 @@ use berth_distribution::Client;
 use berth_oci::{Platform, Result};
 use berth_runtime::net::Apart;
 use berth_store::{KeepBlobs, Location, Store};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -34,6 +35,10 @@ pub struct EngineSettings {
     pub publish_at: Option<IpAddr>,
     /// The cgroup that this user was given; empty for root, who has them all.
     pub cgroup_base: String,
+    /// Other OCI runtimes, by the names that containers ask for them by.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// The directories that programs are looked for in.
+    pub programs: Vec<PathBuf>,
     /// Where an ordinary user's bridges are; none is on the host's network.
     pub apart: Option<Apart>,
 }

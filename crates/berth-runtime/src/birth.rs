@@ -28,6 +28,22 @@ pub(crate) struct Born {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) channel: Channel,
+    /// Who lets its program run, where that is not done by the channel alone.
+    pub(crate) helper: Option<Helper>,
+}
+
+/// A child of ours that nobody needs any more when this goes.
+#[derive(Debug)]
+pub(crate) struct Helper(pub(crate) OwnedFd);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        use rustix::process::{Signal, pidfd_send_signal};
+        if pidfd_send_signal(&self.0, Signal::KILL).is_ok() {
+            // Nobody else waits for it.
+            let _ = reap(&self.0);
+        }
+    }
 }
 
 /// Makes a container's first process. What it inherits is opened here, as late as possible.
@@ -54,7 +70,7 @@ pub(crate) fn container(plan: &ContainerPlan<'_>, cgroup: &Cgroup, stdio: Stdio,
                 mappings.write(pid)?;
                 ours.go()?;
             }
-            Ok(Born { pid, pidfd, channel: ours })
+            Ok(Born { pid, pidfd, channel: ours, helper: None })
         }
     }
 }
@@ -74,7 +90,7 @@ pub(crate) fn exec(plan: &ExecPlan<'_>, cgroup: &Cgroup, stdio: Stdio) -> Result
             drop(ours);
             init::exec(plan, placement, stdio, &theirs)
         }
-        Cloned::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours }),
+        Cloned::Parent { pid, pidfd } => Ok(Born { pid, pidfd, channel: ours, helper: None }),
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Bundle {
     pub run_dir: PathBuf,
     /// The program that answers the hidden roles (see [`crate::role`]): `/proc/self/exe` for berth itself.
     pub exe: PathBuf,
+    /// Another OCI runtime that makes the container's processes, in the place of ours.
+    #[serde(default)]
+    pub runtime: Option<PathBuf>,
     /// What to run and in what surroundings. `root.path` is not looked at: see `rootfs`.
     pub spec: Spec,
     /// The root file system.

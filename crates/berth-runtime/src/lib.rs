@@ -10,6 +10,7 @@ mod cgroup;
 mod circumstances;
 mod connection;
 pub mod dns;
+mod external;
 mod health;
 mod hook;
 mod init;

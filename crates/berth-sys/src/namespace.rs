@@ -19,6 +19,14 @@ pub fn unshare_time() -> io::Result<()> {
     crate::check(result.into()).map(drop)
 }
 
+/// Gives this process, which has one thread, a mount namespace of its own.
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: mounts become this process's own, and with them working directory and umask, which nobody shares; memory
+    // and descriptors stay.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    Ok(())
+}
+
 /// Runs `work` on a thread with a mount namespace and a working directory of its own, which end with it.
 pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     on_own_thread(|| {

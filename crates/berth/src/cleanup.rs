@@ -27,6 +27,8 @@ pub(crate) fn role(words: &[OsString]) -> Option<i32> {
         usual: false,
         publish_at: None,
         cgroup_base: String::new(),
+        runtimes: std::collections::BTreeMap::new(),
+        programs: Vec::new(),
         apart: None,
     });
     match engine.clean_up(&id.to_string_lossy()) {

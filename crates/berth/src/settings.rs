@@ -6,6 +6,7 @@ use crate::cli::Global;
 use crate::user::User;
 use berth_oci::{AtPath, Error, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,9 @@ pub(crate) struct ConfigFile {
     pub(crate) publish_address: Option<IpAddr>,
     /// Where descriptions of devices are (CDI); later directories outdo earlier ones.
     pub(crate) cdi_spec_dirs: Option<Vec<PathBuf>>,
+    /// Other OCI runtimes: `crun = "/usr/bin/crun"`.
+    #[serde(default)]
+    pub(crate) runtimes: BTreeMap<String, PathBuf>,
     #[serde(default, rename = "mirror")]
     _mirrors: Vec<serde::de::IgnoredAny>,
 }

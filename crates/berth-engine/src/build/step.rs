@@ -106,6 +106,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         id: step.id.to_owned(),
         run_dir: engine.settings().location.runroot.join("builds").join(step.id),
         exe: engine.settings().executable.clone(),
+        runtime: None,
         spec: oci_spec,
         rootfs: RootfsMount::Overlay {
             lowers: rootfs.lowers.clone(),

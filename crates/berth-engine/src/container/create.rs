@@ -49,6 +49,7 @@ impl Engine {
         let image = self.store()?.resolve(&spec.image)?;
         let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
         let process = Process::new(&chosen.config.config, &spec)?;
+        self.runtime_of(&spec)?;
         check_processors(&spec)?;
         check_donors(self, &spec)?;
         prepare_sources(&spec)?;

@@ -19,6 +19,7 @@ mod logs;
 mod networking;
 mod owners;
 mod remove;
+mod runtime;
 mod shared;
 mod start;
 mod stats;

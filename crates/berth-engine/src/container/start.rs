@@ -119,6 +119,7 @@ impl Engine {
             id: container.id.clone(),
             run_dir: self.run_dir(&container.id),
             exe: self.settings().executable.clone(),
+            runtime: self.runtime_of(spec)?,
             spec: specification,
             layers: image_mounts::stacks(container, &rootfs),
             rootfs: RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work },

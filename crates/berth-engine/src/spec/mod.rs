@@ -38,7 +38,7 @@ pub use mount::{
     Volume, VolumeFlag, VolumesFrom, parse_mount, parse_tmpfs, parse_volume, volume_name,
 };
 pub use name::ContainerName;
-pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_runtime, parse_uts};
+pub use namespaces::{IpcMode, PidMode, parse_cgroupns, parse_uts};
 pub use network::{
     Dns, ExposedPort, ExtraHost, NetworkMode, parse_dns_search, parse_dns_server, parse_expose,
     parse_hostname, port_number,
@@ -179,7 +179,7 @@ pub struct ContainerSpec {
     pub init: bool,
     /// How long it may run.
     pub max_runtime: Option<Duration>,
-    /// What the caller calls the runtime, where he has named it: there is one; only told again by `inspect`.
+    /// Who makes its processes, by name; berth where nobody says.
     pub runtime: Option<String>,
     /// Where the caller wanted the id written; only told again by `inspect`.
     pub id_file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Which namespaces a container has to itself: `--ipc`, `--pid`, `--uts`, `--cgroupns`; and `--runtime`, who makes them.
+//! Which namespaces a container has to itself: `--ipc`, `--pid`, `--uts`, `--cgroupns`.
 //!
 //! Not here: networks and users. Invariant: a container that is named is named by something.
 
@@ -147,20 +147,6 @@ pub fn parse_cgroupns(text: &str) -> Result<bool> {
     }
 }
 
-/// Reads `--runtime`. Docker's own names for its usual one mean the usual one here, too, which is berth's own: scripts
-/// name them to have what everybody has.
-///
-/// # Errors
-/// Another one.
-pub fn parse_runtime(text: &str) -> Result<Option<String>> {
-    match text {
-        "" => Ok(None),
-        "berth" | "runc" | "io.containerd.runc.v2" => Ok(Some(text.to_owned())),
-        _ => Err(Error::invalid(format!("unknown or invalid runtime name: {text}"))
-            .hint("berth runs containers itself, and is called berth, runc or io.containerd.runc.v2")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,10 +172,6 @@ mod tests {
             let got = text.parse::<PidMode>().map_or_else(|e| e.to_string(), |mode| mode.to_string());
             assert_eq!(got, pid, "{text}");
         }
-        assert_eq!(parse_runtime("runc").unwrap().as_deref(), Some("runc"));
-        assert_eq!(parse_runtime("").unwrap(), None);
-        let refused = parse_runtime("/usr/bin/crun").unwrap_err();
-        assert_eq!(refused.to_string(), "unknown or invalid runtime name: /usr/bin/crun");
         assert!(parse_uts("host").unwrap() && !parse_uts("").unwrap());
         assert_eq!(parse_uts("private").unwrap_err().to_string(), "--uts: invalid UTS mode");
         assert!(parse_cgroupns("host").unwrap() && !parse_cgroupns("private").unwrap());

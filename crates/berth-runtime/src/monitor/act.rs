@@ -142,7 +142,7 @@ impl Monitor {
     /// The channel has closed without a fault: the program runs.
     fn started(&mut self, number: u32) -> Result<()> {
         let Some(process) = self.processes.get_mut(&number) else { return Ok(()) };
-        process.channel = None;
+        (process.channel, process.helper) = (None, None);
         let (pid, requester) = (process.pid, process.requester.take());
         let mut warnings = std::mem::take(&mut process.warnings);
         if number == CONTAINER {

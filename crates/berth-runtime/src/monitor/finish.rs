@@ -8,6 +8,7 @@ use super::{CONTAINER, Monitor};
 use crate::bundle::Exit;
 use crate::circumstances;
 use crate::connection::socket_path;
+use crate::external::External;
 use crate::protocol::{Fault, Reply};
 use crate::recovery::Recovery;
 use crate::relay::Relays;
@@ -139,6 +140,9 @@ impl Monitor {
         self.relays = Relays::default();
         for joined in std::mem::take(&mut self.state.networks) {
             self.tell_network("disconnect", &joined);
+        }
+        if let Some(external) = External::of(&self.bundle) {
+            troubles.extend(external.delete().err().map(|error| error.to_string()));
         }
         // What cannot be cleared away stays written down, for whoever removes the container or starts it again.
         let cleared = self.recovery().clear_away().and_then(|()| Recovery::forget(&self.bundle.run_dir));

@@ -94,6 +94,8 @@ struct Monitor {
     /// The container's mount namespace. Taking one down waits for every processor, and whoever is last in it waits with
     /// it: as long as we hold it, the container's end is told before that.
     mounts: Option<File>,
+    /// Whether another runtime finds the container's root.
+    is_prepared: bool,
     /// How long the hosts file was before its own line.
     hosts_length: Option<u64>,
     /// Notices that containers come to networks or leave them, where others are named in the hosts file.
@@ -183,6 +185,7 @@ impl Monitor {
             probing: None,
             oom: None,
             mounts: None,
+            is_prepared: false,
             hosts_length: None,
             ledger: None,
             _lock: lock,

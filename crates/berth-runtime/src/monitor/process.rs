@@ -1,7 +1,7 @@
 //! One process a monitor looks after (the container's first, or an exec's): its descriptors and its life.
 
 use super::client::BEHIND;
-use crate::birth::Born;
+use crate::birth::{Born, Helper};
 use crate::bundle::Stdin;
 use crate::init::{Channel as InitChannel, Stdio};
 use crate::protocol::Channel;
@@ -21,6 +21,8 @@ pub(super) struct Process {
     pub(super) pidfd: OwnedFd,
     /// Until the program runs.
     pub(super) channel: Option<InitChannel>,
+    /// See [`Born::helper`]; as long as the channel.
+    pub(super) helper: Option<Helper>,
     /// Prepared and waiting for "go".
     pub(super) is_ready: bool,
     /// Somebody has asked for the start, and may have gone since.
@@ -87,11 +89,12 @@ fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
 
 impl Process {
     pub(super) fn new(born: Born, ends: Ends, stdin: Stdin) -> Self {
-        let Born { pid, pidfd, channel } = born;
+        let Born { pid, pidfd, channel, helper } = born;
         Self {
             pid,
             pidfd,
             channel: Some(channel),
+            helper,
             is_ready: false,
             is_wanted: false,
             requester: None,

@@ -2,11 +2,12 @@
 
 use super::process::{self, Process};
 use super::{CONTAINER, Monitor};
-use crate::birth;
+use crate::birth::{self, Born};
 use crate::bundle::{Exec, Stdin};
 use crate::cgroup::{Cgroup, CgroupPlan, Layout, Watch, leave_service};
+use crate::external::External;
 use crate::hook::Subject;
-use crate::init::{ContainerPlan, ExecPlan, Gate, has_new};
+use crate::init::{ContainerPlan, ExecPlan, Gate, Stdio, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
 use crate::systemd;
 use berth_oci::{Error, Result};
@@ -38,6 +39,9 @@ impl Monitor {
         // Written down first: whatever happens from here on, somebody can clear it away.
         self.cgroup = Cgroup::of(&plan);
         self.recovery().write(&self.bundle.run_dir)?;
+        if self.bundle.runtime.is_some() {
+            return self.launch_elsewhere(process);
+        }
         let (_, warnings) = Cgroup::create(&plan)?;
         self.warnings.extend(warnings);
         self.oom = Watch::over(&self.cgroup);
@@ -65,6 +69,26 @@ impl Monitor {
             reaper: self.bundle.life.reaper,
         };
         let born = birth::container(&plan, &self.cgroup, stdio, Gate::Parent)?;
+        self.is_born(born, ends)
+    }
+
+    /// Another runtime makes it, cgroup and all.
+    fn launch_elsewhere(&mut self, process: &oci_spec::runtime::Process) -> Result<()> {
+        let Some(external) = External::of(&self.bundle) else { return Ok(()) };
+        if !self.is_prepared {
+            external.prepare()?;
+        }
+        self.is_prepared = true;
+        let size = process.console_size().map(|s| (clamp(s.height()), clamp(s.width())));
+        let (stdio, ends) = process::stdio(process.terminal() == Some(true), size, self.bundle.stdin)?;
+        let cgroup = format!("{}/{}", self.bundle.cgroup_parent, self.bundle.id);
+        let born = external.create(&cgroup, stdio)?;
+        self.oom = Watch::over(&self.cgroup);
+        self.is_born(born, ends)
+    }
+
+    /// The first process is there, and waits.
+    fn is_born(&mut self, born: Born, ends: process::Ends) -> Result<()> {
         // Where it cannot be held, the end takes a moment longer.
         self.mounts = File::open(format!("/proc/{}/ns/mnt", born.pid)).ok();
         self.state.pid = Some(born.pid);
@@ -114,12 +138,26 @@ impl Monitor {
 
     /// Starts a further process.
     pub(super) fn spawn_exec(&mut self, exec: &Exec) -> Result<u32> {
-        let linux = self.bundle.spec.linux().clone().unwrap_or_default();
         let init =
             self.processes.get(&CONTAINER).ok_or_else(|| Error::conflict("the container is not running"))?;
         let stdin = if exec.stdin { Stdin::Once } else { Stdin::Null };
         let size = exec.process.console_size().map(|s| (clamp(s.height()), clamp(s.width())));
         let (stdio, ends) = process::stdio(exec.process.terminal() == Some(true), size, stdin)?;
+        let born = match External::of(&self.bundle) {
+            Some(external) => external.exec(exec, init.pid, stdio)?,
+            None => self.enter(exec, init, stdio)?,
+        };
+        let mut child = Process::new(born, ends, stdin);
+        child.name = exec.id.clone().map(|id| (id, words(&exec.process)));
+        let number = self.number();
+        self.processes.insert(number, child);
+        self.tell_exec("exec_create", number);
+        Ok(number)
+    }
+
+    /// Our own way into the container.
+    fn enter(&self, exec: &Exec, init: &Process, stdio: Stdio) -> Result<Born> {
+        let linux = self.bundle.spec.linux().clone().unwrap_or_default();
         let subject = self.subject();
         let plan = ExecPlan {
             process: &exec.process,
@@ -135,13 +173,7 @@ impl Monitor {
         if let Some(root) = birth::root_of(&linux) {
             stdio.give(root)?;
         }
-        let born = birth::exec(&plan, &self.cgroup, stdio)?;
-        let mut child = Process::new(born, ends, stdin);
-        child.name = exec.id.clone().map(|id| (id, words(&exec.process)));
-        let number = self.number();
-        self.processes.insert(number, child);
-        self.tell_exec("exec_create", number);
-        Ok(number)
+        birth::exec(&plan, &self.cgroup, stdio)
     }
 }
 

@@ -194,6 +194,16 @@ mod tests {
     }
 
     #[test]
+    fn the_specification_says_the_same() {
+        for capabilities in [Capabilities::new(), [Capability::SysAdmin, Capability::SysChroot].into()] {
+            let ours = profile(&capabilities, Family::X86);
+            let spec = ours.to_spec().unwrap();
+            let again = Profile::from_spec(&spec, Family::X86).unwrap();
+            assert_eq!(bpf::generate(&again, Family::X86), bpf::generate(&ours, Family::X86));
+        }
+    }
+
+    #[test]
     fn capabilities_open_their_groups() {
         let native = Arch::X86_64;
         check(

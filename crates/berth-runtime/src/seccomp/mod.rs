@@ -61,6 +61,11 @@ impl Filter {
     }
 }
 
+/// Docker's default in the specification's words, for a runtime that makes its own filter.
+pub(crate) fn default_spec(capabilities: &Capabilities) -> Result<LinuxSeccomp> {
+    default::profile(capabilities, table::Family::native()).to_spec()
+}
+
 /// Stopped calls need somebody who hears of them; and the calls that tell him must not be stopped themselves.
 fn listener_of(spec: &LinuxSeccomp) -> Result<Option<(PathBuf, String)>> {
     let stops = |action| action == LinuxSeccompAction::ScmpActNotify;

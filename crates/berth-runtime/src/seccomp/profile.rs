@@ -3,7 +3,8 @@
 use super::table::{Arch, Family};
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{
-    Arch as SpecArch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator,
+    Arch as SpecArch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 /// What the kernel does with a call; the value a filter returns.
@@ -83,6 +84,73 @@ impl<'a> Profile<'a> {
             architectures: architectures(spec, family)?,
             rules,
         })
+    }
+}
+
+impl Profile<'_> {
+    /// The same in the specification's words, for profiles that allow or refuse.
+    pub(super) fn to_spec(&self) -> Result<LinuxSeccomp> {
+        let (default, errno) = in_words(self.default);
+        let architectures = self.architectures.iter().map(|arch| arch.in_specification()).collect::<Vec<_>>();
+        let calls = self.rules.chunk_by(|a, b| (a.action, &a.conditions) == (b.action, &b.conditions));
+        let mut builder = LinuxSeccompBuilder::default()
+            .default_action(default)
+            .architectures(architectures)
+            .syscalls(calls.map(calls_to_spec).collect::<Result<Vec<_>>>()?);
+        if let Some(errno) = errno {
+            builder = builder.default_errno_ret(errno);
+        }
+        builder.build().map_err(incomplete)
+    }
+}
+
+/// Calls that have the same done to them under the same conditions.
+fn calls_to_spec(rules: &[Rule<'_>]) -> Result<LinuxSyscall> {
+    let (action, errno) = in_words(rules[0].action);
+    let arguments =
+        rules[0].conditions.iter().map(|condition| condition.to_spec()).collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> = rules.iter().map(|rule| rule.name.to_owned()).collect();
+    let mut builder = LinuxSyscallBuilder::default().names(names).action(action);
+    if !arguments.is_empty() {
+        builder = builder.args(arguments);
+    }
+    if let Some(errno) = errno {
+        builder = builder.errno_ret(errno);
+    }
+    builder.build().map_err(incomplete)
+}
+
+fn in_words(action: Action) -> (LinuxSeccompAction, Option<u32>) {
+    match action {
+        Action::ALLOW => (LinuxSeccompAction::ScmpActAllow, None),
+        action if action.is_errno() => {
+            (LinuxSeccompAction::ScmpActErrno, Some(action.0 & libc::SECCOMP_RET_DATA))
+        }
+        _ => (LinuxSeccompAction::ScmpActKillProcess, None),
+    }
+}
+
+fn incomplete(error: oci_spec::OciSpecError) -> Error {
+    Error::internal(format!("the seccomp profile is incomplete: {error}"))
+}
+
+impl Condition {
+    fn to_spec(self) -> Result<LinuxSeccompArg> {
+        let (operator, value, second) = match self.operator {
+            Operator::Equal => (LinuxSeccompOperator::ScmpCmpEq, self.value, None),
+            Operator::NotEqual => (LinuxSeccompOperator::ScmpCmpNe, self.value, None),
+            Operator::Greater => (LinuxSeccompOperator::ScmpCmpGt, self.value, None),
+            Operator::GreaterOrEqual => (LinuxSeccompOperator::ScmpCmpGe, self.value, None),
+            Operator::Less => (LinuxSeccompOperator::ScmpCmpLt, self.value, None),
+            Operator::LessOrEqual => (LinuxSeccompOperator::ScmpCmpLe, self.value, None),
+            Operator::MaskedEqual(mask) => (LinuxSeccompOperator::ScmpCmpMaskedEq, mask, Some(self.value)),
+        };
+        let mut builder =
+            LinuxSeccompArgBuilder::default().index(self.argument as usize).value(value).op(operator);
+        if let Some(second) = second {
+            builder = builder.value_two(second);
+        }
+        builder.build().map_err(incomplete)
     }
 }
 

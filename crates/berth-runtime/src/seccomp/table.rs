@@ -49,6 +49,17 @@ impl Arch {
     }
 
     /// The runtime specification's name.
+    pub(super) fn in_specification(self) -> oci_spec::runtime::Arch {
+        use oci_spec::runtime::Arch as Spec;
+        match self {
+            Self::X86_64 => Spec::ScmpArchX86_64,
+            Self::I386 => Spec::ScmpArchX86,
+            Self::X32 => Spec::ScmpArchX32,
+            Self::Aarch64 => Spec::ScmpArchAarch64,
+            Self::Arm => Spec::ScmpArchArm,
+        }
+    }
+
     pub(super) fn specification_name(self) -> &'static str {
         match self {
             Self::X86_64 => "SCMP_ARCH_X86_64",

@@ -152,6 +152,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         dir: dir.join("state"),
         run_dir: dir.join("run"),
         exe: exe.into(),
+        runtime: None,
         spec: spec(arguments),
         parts: Default::default(),
         layers: Default::default(),

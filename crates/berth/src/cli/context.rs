@@ -55,6 +55,8 @@ impl Context {
             usual: settings.is_usual(),
             publish_at: settings.file.publish_address.filter(|ip| !ip.is_unspecified()),
             cgroup_base: settings.user.as_ref().map_or_else(String::new, User::cgroup),
+            runtimes: settings.file.runtimes.clone(),
+            programs: settings.environment.programs.clone(),
             apart: settings.user.as_ref().map(|_| Apart {
                 namespace: berth_runtime::rootless::network(&settings.runroot),
                 programs: settings.environment.programs.clone(),

@@ -32,6 +32,7 @@ mod refusals;
 mod registries;
 mod resume;
 mod rootless;
+mod runtimes;
 mod sharing;
 mod sources;
 mod storm;

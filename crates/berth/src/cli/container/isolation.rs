@@ -59,7 +59,7 @@ pub(crate) struct IsolationOptions {
     /// PID namespace to use
     #[arg(long, value_name = "string")]
     pid: Option<String>,
-    /// Runtime to use for this container: only berth's own, also under docker's names for its usual one
+    /// Runtime to use for this container: berth's own, or the name or path of another one
     #[arg(long, value_name = "string")]
     runtime: Option<String>,
     /// User namespace to use: host, or users of its own: auto, keep-id, nomap
@@ -85,7 +85,7 @@ impl IsolationOptions {
         spec.host_uts = spec::parse_uts(&text(&self.uts)).client()?;
         spec.host_cgroups = spec::parse_cgroupns(&text(&self.cgroupns)).client()?;
         spec.ipc = text(&self.ipc).parse()?;
-        spec.runtime = spec::parse_runtime(&text(&self.runtime))?;
+        spec.runtime = self.runtime.filter(|name| !name.is_empty());
         spec.gpus = self.gpus;
         spec.device_rules = self.device_cgroup_rule;
         spec.cgroup_parent = self.cgroup_parent.filter(|parent| !parent.is_empty());

@@ -5,10 +5,10 @@ use crate::cli::Context;
 use crate::exit::{Exit, Outcome};
 use crate::format::human;
 use crate::format::template::Types;
-use crate::settings::Persona;
+use crate::settings::{Persona, Settings};
 use crate::terminal;
 use berth_oci::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 
 /// Docker's types of this document.
@@ -104,7 +104,7 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "ExperimentalBuild": false,
         "ServerVersion": version,
         "DefaultRuntime": "berth",
-        "Runtimes": {"berth": {"path": "berth"}},
+        "Runtimes": runtimes(settings),
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false},
         // Its containers run on without any daemon.
         "LiveRestoreEnabled": true,
@@ -186,6 +186,15 @@ fn memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// berth itself, and those that the configuration names.
+fn runtimes(settings: &Settings) -> Value {
+    let others = settings.file.runtimes.iter();
+    let mut all: serde_json::Map<String, Value> =
+        others.map(|(name, path)| (name.clone(), json!({"path": path}))).collect();
+    all.insert("berth".to_owned(), json!({"path": "berth"}));
+    Value::Object(all)
 }
 
 fn plain(information: &serde_json::Value) -> String {
