@@ -90,7 +90,7 @@ fn wrong_words_are_told_as_docker_tells_them() {
         ),
         (
             &["version", "-f", "{{.Bad"],
-            1,
+            64,
             "Error: template parsing error: template: version:1: unclosed action\n",
         ),
         (

@@ -202,6 +202,15 @@ const MAPS: [&str; 9] = [
     "Data",
 ];
 
+/// Names of fields in Go, and in the JSON of the same type.
+const GO_NAMES: [(&str, &str); 5] = [
+    ("ID", "Id"),
+    ("CPUCfsPeriod", "CpuCfsPeriod"),
+    ("CPUCfsQuota", "CpuCfsQuota"),
+    ("HTTPProxy", "HttpProxy"),
+    ("HTTPSProxy", "HttpsProxy"),
+];
+
 /// Docker's slices that are `nil` where nothing was given.
 const LISTS: [&str; 22] = [
     "Aliases",
@@ -243,9 +252,9 @@ impl Fields for Decoded {
         self.kind
     }
 
-    /// Docker's Go types write `ID` where their JSON says `Id`; both are known.
+    /// Some of docker's Go types write a name in another way than their JSON; both are known.
     fn field(&self, name: &str) -> Option<Value> {
-        let json = if name == "ID" { "Id" } else { name };
+        let json = GO_NAMES.iter().find(|(go, _)| *go == name).map_or(name, |(_, json)| *json);
         self.fields.iter().find(|(key, _)| key == name || key == json).map(|(_, value)| value.clone())
     }
 
