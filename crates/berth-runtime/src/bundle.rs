@@ -144,6 +144,9 @@ pub struct Log {
     pub file: Option<LogFile>,
     /// The machine's journal as well.
     pub journal: Option<LogJournal>,
+    /// A syslog server as well.
+    #[serde(default)]
+    pub syslog: Option<LogSyslog>,
 }
 
 /// Files in docker's json-file format.
@@ -168,12 +171,55 @@ pub struct LogJournal {
     pub fields: BTreeMap<String, String>,
 }
 
+/// A syslog server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSyslog {
+    /// Where it listens.
+    pub address: SyslogAddress,
+    /// Which part of the system speaks, 0 to 23 (RFC 5424 §6.2.1).
+    pub facility: u8,
+    /// How messages are written.
+    pub format: SyslogFormat,
+    /// What every message is marked with.
+    pub tag: String,
+}
+
+/// Where a syslog server listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyslogAddress {
+    /// The machine's own, wherever its socket is.
+    #[default]
+    Local,
+    /// A stream socket.
+    Unix(PathBuf),
+    /// A datagram socket.
+    UnixDatagram(PathBuf),
+    /// `host:port`.
+    Tcp(String),
+    /// `host:port`.
+    Udp(String),
+}
+
+/// How a message to a syslog server is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyslogFormat {
+    /// As the C library writes it: RFC 3164 without a host.
+    #[default]
+    Local,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// The same with microseconds.
+    Rfc5424Micro,
+}
+
 impl Log {
     /// A json-file log that can fill at most 30 MB.
     #[must_use]
     pub fn json_file(path: PathBuf) -> Self {
         let file = LogFile { path, max_size: 10_000_000, max_files: 3, attributes: BTreeMap::new() };
-        Self { file: Some(file), journal: None }
+        Self { file: Some(file), ..Self::default() }
     }
 }
 

@@ -36,8 +36,8 @@ mod user_namespace;
 mod validate;
 
 pub use bundle::{
-    Bundle, Exec, Exit, LinkedHost, Log, LogFile, LogJournal, NamesPlan, RootfsMount, Seccomp, Started,
-    Stdin, Streams,
+    Bundle, Exec, Exit, LinkedHost, Log, LogFile, LogJournal, LogSyslog, NamesPlan, RootfsMount, Seccomp,
+    Started, Stdin, Streams, SyslogAddress, SyslogFormat,
 };
 pub use cgroup::{Usage, groups_below, remove_group, remove_parent};
 pub use circumstances::{Asked, Circumstances, OutOfMemory};

@@ -120,7 +120,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         seccomp: if step.insecure { Seccomp::Spec } else { Seccomp::Default },
         cgroup_parent: engine.cgroup_parent(),
         stdin: Stdin::Null,
-        log: Log { file: None, journal: None },
+        log: Log::default(),
         networks: networking.plans,
         names: networking.names,
         hosts: networking.hosts,

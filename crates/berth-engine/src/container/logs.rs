@@ -53,11 +53,17 @@ impl Engine {
         };
         Ok(match wanted.driver {
             LogDriver::None => Log::default(),
-            LogDriver::JsonFile => Log { file: Some(file(JSON_FILE, attributes)?), journal: None },
-            LogDriver::Local => Log { file: Some(file(LOCAL, BTreeMap::new())?), journal: None },
+            LogDriver::JsonFile => Log { file: Some(file(JSON_FILE, attributes)?), ..Log::default() },
+            LogDriver::Local => Log { file: Some(file(LOCAL, BTreeMap::new())?), ..Log::default() },
             LogDriver::Journald => Log {
                 journal: Some(LogJournal { socket: JOURNAL.into(), fields: fields(container, &attributes) }),
                 file: Some(file(JSON_FILE, attributes)?),
+                ..Log::default()
+            },
+            LogDriver::Syslog => Log {
+                syslog: Some(wanted.syslog(tag(container, &attributes))?),
+                file: Some(file(JSON_FILE, attributes)?),
+                ..Log::default()
             },
         })
     }
@@ -65,7 +71,7 @@ impl Engine {
 
 /// What an entry of the journal says of its container, under docker's names.
 fn fields(container: &Container, attributes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let tag = attributes.get("tag").cloned().unwrap_or_else(|| container.short_id().to_owned());
+    let tag = tag(container, attributes);
     let known = [
         ("CONTAINER_ID", container.short_id().to_owned()),
         ("CONTAINER_ID_FULL", container.id.clone()),
@@ -77,6 +83,11 @@ fn fields(container: &Container, attributes: &BTreeMap<String, String>) -> BTree
     let more = attributes.iter().filter(|(key, _)| *key != "tag");
     let more = more.map(|(key, value)| (field_name(key), value.clone()));
     more.chain(known.map(|(key, value)| (key.to_owned(), value))).collect()
+}
+
+/// What marks its messages.
+fn tag(container: &Container, attributes: &BTreeMap<String, String>) -> String {
+    attributes.get("tag").cloned().unwrap_or_else(|| container.short_id().to_owned())
 }
 
 /// The journal's names are capital letters, digits and underscores, no underscore first.

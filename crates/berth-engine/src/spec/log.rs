@@ -3,7 +3,9 @@
 //! Invariant: an option that is accepted does something; what it was is remembered as it was written.
 
 use super::size::parse_decimal;
+use super::syslog;
 use berth_oci::{Error, Result};
+use berth_runtime::LogSyslog;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,14 +35,17 @@ pub enum LogDriver {
     Local,
     /// In the machine's journal, and in files to read it from.
     Journald,
+    /// At a syslog server, and in files to read it from.
+    Syslog,
     /// Not at all.
     None,
 }
 
-const DRIVERS: [(&str, LogDriver); 4] = [
+const DRIVERS: [(&str, LogDriver); 5] = [
     ("json-file", LogDriver::JsonFile),
     ("local", LogDriver::Local),
     ("journald", LogDriver::Journald),
+    ("syslog", LogDriver::Syslog),
     ("none", LogDriver::None),
 ];
 
@@ -59,6 +64,16 @@ impl LogDriver {
             }
             Self::Local => &["compress", "max-file", "max-size"],
             Self::Journald => &["env", "env-regex", "labels", "labels-regex", "tag"],
+            Self::Syslog => &[
+                "env",
+                "env-regex",
+                "labels",
+                "labels-regex",
+                "syslog-address",
+                "syslog-facility",
+                "syslog-format",
+                "tag",
+            ],
             Self::None => &[],
         }
     }
@@ -80,7 +95,7 @@ impl LogSpec {
         let driver = DRIVERS.iter().find(|(known, _)| *known == name).map(|(_, driver)| *driver);
         let driver = driver.ok_or_else(|| {
             Error::unsupported(format!("error looking up logging plugin {name}: plugin \"{name}\" not found"))
-                .hint("the drivers are json-file, local, journald and none")
+                .hint("the drivers are json-file, local, journald, syslog and none")
         })?;
         if driver == LogDriver::None && !options.is_empty() {
             return Err(Error::invalid("invalid logging opts for driver none"));
@@ -127,6 +142,9 @@ impl LogSpec {
                 ));
             }
             "labels-regex" | "env-regex" => drop(pattern(key, value)?),
+            "syslog-address" => drop(syslog::address(value)?),
+            "syslog-facility" => drop(syslog::facility(value)?),
+            "syslog-format" => drop(syslog::format(value)?),
             "tag" => drop(tag(value, &|_| Some(String::new()))?),
             _ => {}
         }
@@ -143,7 +161,7 @@ impl LogSpec {
         env: &[String],
         field: &dyn Fn(&str) -> Option<String>,
     ) -> Result<BTreeMap<String, String>> {
-        let option = |key: &str| self.options.get(key).map(String::as_str).unwrap_or_default();
+        let option = |key: &str| self.option(key);
         let chosen = |list: &str, regex: &str| -> Result<Chosen> {
             let names = option(list).split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
             let pattern = (!option(regex).is_empty()).then(|| pattern(regex, option(regex))).transpose()?;
@@ -160,6 +178,23 @@ impl LogSpec {
             attributes.insert("tag".to_owned(), tag(option("tag"), field)?);
         }
         Ok(attributes)
+    }
+
+    /// The server of the driver `syslog`; messages are marked with `tag`.
+    ///
+    /// # Errors
+    /// An option is not well formed, which was seen when it was read.
+    pub fn syslog(&self, tag: String) -> Result<LogSyslog> {
+        Ok(LogSyslog {
+            address: syslog::address(self.option("syslog-address"))?,
+            facility: syslog::facility(self.option("syslog-facility"))?,
+            format: syslog::format(self.option("syslog-format"))?,
+            tag,
+        })
+    }
+
+    fn option(&self, key: &str) -> &str {
+        self.options.get(key).map(String::as_str).unwrap_or_default()
     }
 }
 
@@ -247,7 +282,9 @@ mod tests {
             ("json-file", &[("tag", "{{.Nope}}")], "failed to parse the log tag `{{.Nope}}`"),
             ("json-file", &[("tag", "{{.ID")], "failed to parse the log tag `{{.ID`"),
             ("none", &[("max-size", "1m")], "invalid logging opts for driver none"),
-            ("syslog", &[], "error looking up logging plugin syslog: plugin \"syslog\" not found"),
+            ("syslog", &[("syslog-facility", "local7")], "syslog None None"),
+            ("syslog", &[("syslog-format", "rfc1")], "Invalid syslog format"),
+            ("fluentd", &[], "error looking up logging plugin fluentd: plugin \"fluentd\" not found"),
         ] {
             let log = parse(driver, options);
             let got = log.map_or_else(

@@ -21,6 +21,7 @@ mod restart;
 mod security;
 mod signal;
 mod size;
+mod syslog;
 mod users;
 
 pub use attachment::{Attachment, Link, NetworkFlag, NetworkFlags, parse_ipv4, parse_ipv6, parse_link_local};

@@ -6,6 +6,7 @@
 mod journald;
 mod lines;
 mod reader;
+mod syslog;
 mod writer;
 
 pub(crate) use lines::Lines;

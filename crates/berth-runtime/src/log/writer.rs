@@ -2,6 +2,7 @@
 
 use super::journald::JournalWriter;
 use super::rotated;
+use super::syslog::SyslogWriter;
 use crate::bundle::{Log, LogFile};
 use crate::protocol::Channel;
 use berth_oci::{AtPath, Result};
@@ -19,6 +20,7 @@ const LINE_LIMIT: usize = 16 * 1024;
 pub(crate) struct Writer {
     file: Option<FileWriter>,
     journal: Option<JournalWriter>,
+    syslog: Option<SyslogWriter>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -28,8 +30,9 @@ impl Writer {
     pub(crate) fn open(log: &Log) -> Result<Option<Self>> {
         let file = log.file.clone().map(FileWriter::open).transpose()?;
         let journal = log.journal.clone().map(JournalWriter::open).transpose()?;
-        let is_kept = file.is_some() || journal.is_some();
-        Ok(is_kept.then_some(Self { file, journal, stdout: Vec::new(), stderr: Vec::new() }))
+        let syslog = log.syslog.clone().map(SyslogWriter::open).transpose()?;
+        let is_kept = file.is_some() || journal.is_some() || syslog.is_some();
+        Ok(is_kept.then_some(Self { file, journal, syslog, stdout: Vec::new(), stderr: Vec::new() }))
     }
 
     /// Takes what a stream brought; lines that are complete are written.
@@ -61,11 +64,17 @@ impl Writer {
                 self.put(channel, &[line], now)?;
             }
         }
+        if let Some(syslog) = &mut self.syslog {
+            syslog.finish();
+        }
         Ok(())
     }
 
     fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) -> Result<()> {
         let told = self.journal.as_ref().map_or(Ok(()), |journal| journal.put(channel, lines));
+        if let Some(syslog) = &mut self.syslog {
+            syslog.put(channel, lines);
+        }
         let kept = self.file.as_mut().map_or(Ok(()), |file| file.put(channel, lines, now));
         told.and(kept)
     }

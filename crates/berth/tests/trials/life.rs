@@ -333,6 +333,44 @@ fn logs_are_bounded_and_followed_over_rotations_and_restarts() {
 }
 
 #[test]
+fn a_syslog_server_hears_what_a_container_says() {
+    let Some(berth) = boxed("a_syslog_server_hears_what_a_container_says") else { return };
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let address = format!("syslog-address=udp://{}", server.local_addr().unwrap());
+    let log = |option: &'static str| {
+        ["--log-driver", "syslog", "--log-opt", &address, "--log-opt", option].map(str::to_owned)
+    };
+    let said = |name: &str, options: &[String], script: &str| {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        berth.ok(&[&["run", "-d", "--name", name][..], &options, &["box", "sh", "-c", script]].concat());
+        let mut bytes = [0; 1024];
+        let length = server.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let message = said("one", &log("tag={{.Name}}/x"), "echo hello");
+    assert!(
+        message.starts_with("<30>") && message.contains(" one/x[") && message.ends_with(": hello\n"),
+        "{message}"
+    );
+    assert_eq!(berth.ok(&["logs", "-f", "one"]), "hello\n");
+    let message = said("two", &log("syslog-facility=local1"), "echo wrong >&2");
+    let id = berth.ok(&["inspect", "-f", "{{slice .Id 0 12}}", "two"]);
+    assert!(message.starts_with("<139>") && message.contains(&format!(" {}[", id.trim())), "{message}");
+    let message = said("three", &log("syslog-format=rfc5424"), "printf part");
+    assert!(message.starts_with("<30>1 ") && message.ends_with(" - part\n"), "{message}");
+    // Nobody listens there: the container does not start, and says why.
+    let words = ["--log-driver", "syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:1", "box", "true"];
+    let outcome = berth.run(&[&["run", "--name", "four"][..], &words].concat());
+    assert!(
+        outcome.stderr().contains("there is no syslog server at `tcp://127.0.0.1:1`"),
+        "{}",
+        outcome.tell()
+    );
+    assert_eq!(outcome.output.status.code(), Some(125), "{}", outcome.tell());
+}
+
+#[test]
 fn everything_that_happens_is_told_in_order() {
     let Some(berth) = boxed("everything_that_happens_is_told_in_order") else { return };
     berth.ok(&["run", "-d", "--name", "web", "-l", "a=b", "box", "sleep", "1000"]);

@@ -72,6 +72,12 @@ fn a_mistake_is_told_and_leaves_nothing() {
         (&["--network", "nowhere"], "network nowhere not found"),
         (&["--restart", "sometimes"], "conflicting options: cannot specify both --restart and --rm"),
         (&["--log-driver", "tape"], "plugin \"tape\" not found"),
+        (&["--log-driver", "syslog", "--log-opt", "syslog-address=x"], "unsupported scheme: ''"),
+        (&["--log-driver", "syslog", "--log-opt", "syslog-facility=x"], "invalid syslog facility"),
+        (
+            &["--log-driver", "syslog", "--log-opt", "max-size=1m"],
+            "unknown log opt 'max-size' for syslog log driver",
+        ),
         (&["--cap-add", "NOPE"], "NOPE"),
         (&["--sysctl", "foo"], "sysctl 'foo' is not allowed"),
         (&["--device", "/dev/nosuch"], "error gathering device information"),

@@ -105,7 +105,7 @@ pub(crate) struct ContainerOptions {
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "list")]
     label_file: Vec<PathBuf>,
-    /// Logging driver for the container: json-file, local, journald or none
+    /// Logging driver for the container: json-file, local, journald, syslog or none
     #[arg(long, value_name = "string")]
     log_driver: Option<String>,
     /// Add link to another container

@@ -71,7 +71,7 @@ fn information(context: &Context) -> Result<serde_json::Value> {
         "DriverStatus": [["Layers", layers(context)]],
         "Plugins": {
             "Volume": ["local"], "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
-            "Authorization": null, "Log": ["journald", "json-file", "local"],
+            "Authorization": null, "Log": ["journald", "json-file", "local", "syslog"],
         },
     });
     let machine = json!({
