@@ -43,6 +43,7 @@ mod ingest;
 pub mod layer;
 mod layout;
 mod lease;
+mod limit;
 mod locks;
 pub mod mount;
 mod names;

@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod netns;
 pub mod process;
+pub mod quota;
 pub mod schedule;
 pub mod seccomp;
 pub mod signal;

@@ -50,6 +50,10 @@ impl Engine {
         let chosen = self.store()?.platform_image(&image.target, spec.platform.as_ref())?;
         let process = Process::new(&chosen.config.config, &spec)?;
         self.runtime_of(&spec)?;
+        if spec.size.is_some() && self.settings().apart.is_some() {
+            return Err(Error::unsupported("only the machine's root can limit the size of a container")
+                .hint("leave out --storage-opt"));
+        }
         check_processors(&spec)?;
         check_donors(self, &spec)?;
         prepare_sources(&spec)?;

@@ -19,8 +19,12 @@ use std::path::Path;
 impl Engine {
     /// What lies in a container's files before its first start.
     pub(super) fn prepare_files(&self, container: &Container) -> Result<()> {
-        if container.document.users.is_some_and(UserRange::moves_files) {
+        let size = container.document.spec.size.as_ref().map(|(bytes, _)| *bytes);
+        if size.is_some() || container.document.users.is_some_and(UserRange::moves_files) {
             self.layers_of(container)?;
+        }
+        if let Some(size) = size {
+            self.store()?.limit_rootfs(&container.id, size)?;
         }
         self.fill_volumes(container)
     }

@@ -112,6 +112,9 @@ impl Engine {
         };
         remove_run_dir(&run_dir)?;
         if let Some(container) = container.filter(|_| removed) {
+            if container.document.spec.size.is_some() {
+                self.store()?.forget_limit(id)?;
+            }
             self.tell_container(&container, "destroy", &[])?;
             if volumes {
                 self.remove_volumes(&container.document.anonymous_volumes())?;

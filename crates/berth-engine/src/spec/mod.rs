@@ -48,7 +48,7 @@ pub use resources::{Resources, Ulimit};
 pub use restart::RestartPolicy;
 pub use security::{CAPABILITIES, Capability, Seccomp, SecurityOption, effective_capabilities};
 pub use signal::Signal;
-pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_swap};
+pub use size::{NANO, parse_cpus, parse_decimal, parse_ram, parse_storage_option, parse_swap};
 pub use users::{KeepId, UsersMode};
 
 use berth_oci::{Error, Platform, Result};
@@ -108,6 +108,8 @@ pub struct ContainerSpec {
     pub volume_driver: Option<String>,
     /// Whether its root is read-only.
     pub read_only: bool,
+    /// Bytes that its files may take of the disk, beside the image's; and as they were written.
+    pub size: Option<(u64, String)>,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
     /// Whose network it is on.

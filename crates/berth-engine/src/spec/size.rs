@@ -35,6 +35,23 @@ pub fn parse_swap(text: &str) -> Result<i64> {
     }
 }
 
+/// Reads `--storage-opt`: `size=10g` is all there is to say. Both the amount and how it was written.
+///
+/// # Errors
+/// Another option, or no size.
+pub fn parse_storage_option(text: &str) -> Result<(u64, String)> {
+    let (key, value) = text.split_once('=').ok_or_else(|| Error::invalid("invalid storage option"))?;
+    if key != "size" {
+        return Err(
+            Error::invalid(format!("unknown storage option: {key}")).hint("the one option is size=10g")
+        );
+    }
+    match parse_ram(value)? {
+        0 => Err(Error::invalid(format!("invalid size: '{value}'")).hint("nothing fits into nothing")),
+        bytes => Ok((bytes, value.to_owned())),
+    }
+}
+
 fn parse(text: &str, base: f64) -> Result<u64> {
     let invalid =
         || Error::invalid(format!("invalid size: '{text}'")).hint("write a number and b, k, m, g or t: 512m");
@@ -95,6 +112,21 @@ mod tests {
 
     fn show<T: ToString>(result: Result<T>) -> String {
         result.map_or_else(|e| e.to_string(), |value| value.to_string())
+    }
+
+    #[test]
+    fn storage_options() {
+        for (text, expected) in [
+            ("size=1g", "1073741824 1g"),
+            ("size=120000k", "122880000 120000k"),
+            ("size=0", "invalid size: '0'"),
+            ("size=x", "invalid size: 'x'"),
+            ("foo=1", "unknown storage option: foo"),
+            ("foo", "invalid storage option"),
+        ] {
+            let got = parse_storage_option(text).map(|(bytes, text)| format!("{bytes} {text}"));
+            assert_eq!(got.unwrap_or_else(|error| error.to_string()), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A disk that is full or read-only: what runs goes on, what is asked is answered, and what is in the way can go.
 
-use super::support::{Sealed, boxed, furnished};
+use super::support::{Sealed, boxed, furnished, skipped};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::mount::{MountFlags, mount, mount_remount};
 use std::fs::{self, File};
@@ -115,4 +115,75 @@ fn a_folder_that_is_a_file_is_named() {
         assert_eq!(refused.output.status.code(), Some(125), "{}", refused.tell());
         assert!(refused.stderr().contains(&file), "{}", refused.tell());
     }
+}
+
+/// A berth whose root is an ext4 that counts by projects; none where the kernel cannot.
+fn with_projects(test: &str) -> Option<Sealed> {
+    let sealed = Sealed::new();
+    fs::create_dir(sealed.root()).expect("the directory is ours");
+    let disk = sealed.path("disk");
+    File::create(&disk).and_then(|file| file.set_len(256 << 20)).expect("there is room");
+    let run = |program: &str, words: &[&str]| {
+        let status =
+            std::process::Command::new(program).args(words).stderr(std::process::Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let (disk, root) = (disk.to_str().expect("a plain name"), sealed.root());
+    let made = run("mkfs.ext4", &["-q", "-F", "-O", "quota,project", disk])
+        && run("mount", &["-o", "loop,prjquota", disk, root.to_str().expect("a plain name")]);
+    if !made {
+        skipped(test, "this machine has no ext4 that counts by projects (kernel, mkfs.ext4)");
+        return None;
+    }
+    furnished(sealed, test)
+}
+
+#[test]
+fn a_container_gets_no_more_of_the_disk_than_its_size() {
+    let test = "a_container_gets_no_more_of_the_disk_than_its_size";
+    let Some(berth) = with_projects(test) else { return };
+    let write = |name: &str, megabytes: u32| {
+        let script = format!(
+            "dd if=/dev/zero of=/file bs=1M count={megabytes} 2>&1 | grep -v records; stat -c %s /file"
+        );
+        berth.run(&["exec", name, "sh", "-c", &script]).stdout()
+    };
+    for name in ["small", "other"] {
+        berth.ok(&["run", "-d", "--name", name, "--storage-opt", "size=8m", "box", "sleep", "1000"]);
+    }
+    assert_eq!(field(&berth, "small", "{{json .HostConfig.StorageOpt}}"), r#"{"size":"8m"}"#);
+    let refused = write("small", 20);
+    let length: u64 = refused.lines().last().and_then(|line| line.parse().ok()).unwrap_or_default();
+    assert!((4 << 20..=8 << 20).contains(&length), "{refused}");
+    assert_eq!(write("other", 4), format!("{}\n", 4 << 20), "each has its own");
+    berth.ok(&["run", "-d", "--name", "free", "box", "sleep", "1000"]);
+    assert_eq!(write("free", 20), format!("{}\n", 20 << 20));
+    // Room that is made can be used again, and a restart remembers.
+    berth.ok(&["exec", "small", "rm", "/file"]);
+    berth.ok(&["restart", "--time", "0", "small"]);
+    assert_eq!(write("small", 4), format!("{}\n", 4 << 20));
+    assert_ne!(write("small", 20), format!("{}\n", 20 << 20));
+    // What it reports and writes into its log is not counted.
+    berth.ok(&["logs", "small"]);
+    for name in ["small", "other", "free"] {
+        berth.ok(&["rm", "--force", name]);
+    }
+    berth.check().expect("all is well");
+}
+
+#[test]
+fn sizes_that_cannot_be_kept() {
+    let Some(berth) = with_own_disk("sizes_that_cannot_be_kept") else { return };
+    for (option, expected) in [
+        ("size=1g", "does not count by projects"),
+        ("size=x", "invalid size: 'x'"),
+        ("size=0", "invalid size: '0'"),
+        ("foo=1", "unknown storage option: foo"),
+        ("foo", "invalid storage option"),
+    ] {
+        let outcome = berth.run(&["run", "--rm", "--storage-opt", option, "box", "true"]);
+        assert_eq!(outcome.output.status.code(), Some(125), "{}", outcome.tell());
+        assert!(outcome.stderr().contains(expected), "{}", outcome.tell());
+    }
+    assert_eq!(berth.ok(&["ps", "-aq"]), "", "nothing is left of them");
 }

@@ -204,6 +204,9 @@ fn optional_host_config(spec: &ContainerSpec) -> Value {
     if spec.init {
         fields.insert("Init".to_owned(), json!(true));
     }
+    if let Some((_, size)) = &spec.size {
+        fields.insert("StorageOpt".to_owned(), json!({"size": size}));
+    }
     if !spec.annotations.is_empty() {
         fields.insert("Annotations".to_owned(), json!(spec.annotations));
     }

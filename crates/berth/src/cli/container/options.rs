@@ -187,6 +187,9 @@ pub(crate) struct ContainerOptions {
     /// Timeout (in seconds) to stop a container
     #[arg(long, value_name = "int")]
     stop_timeout: Option<i64>,
+    /// Storage options of the container: size=10g
+    #[arg(long, value_name = "list")]
+    storage_opt: Vec<String>,
     /// Sysctl options
     #[arg(long, value_name = "map", value_parser = spec::parse_sysctl)]
     sysctl: Vec<(String, String)>,
@@ -312,6 +315,7 @@ impl ContainerOptions {
             volumes_from,
             volume_driver: self.volume_driver,
             read_only: self.read_only,
+            size: storage_size(&self.storage_opt)?,
             shm_size: self.shm_size,
             network,
             attachments,
@@ -418,6 +422,15 @@ impl ContainerOptions {
         }
         Ok(security)
     }
+}
+
+/// Of several, the last one counts. Docker's client finds an option that is none.
+fn storage_size(options: &[String]) -> std::result::Result<Option<(u64, String)>, Failure> {
+    let read = options.iter().map(|text| match spec::parse_storage_option(text) {
+        Err(error) if !text.contains('=') => Err(error).client(),
+        read => Ok(read?),
+    });
+    Ok(read.collect::<std::result::Result<Vec<_>, Failure>>()?.pop())
 }
 
 #[derive(Default)]
