@@ -237,7 +237,7 @@ fn base_name(path: &str) -> &str {
 }
 
 /// Servers that leave the foreground unless they are told otherwise: what tells them, and how it is said.
-const DAEMONS: [(&str, &[&str], &str); 14] = [
+const DAEMONS: [(&str, &[&str], &str); 16] = [
     ("nginx", &["daemon off;"], "nginx -g 'daemon off;'"),
     ("apache2ctl", &["FOREGROUND"], "apache2ctl -D FOREGROUND"),
     ("apachectl", &["FOREGROUND"], "apachectl -D FOREGROUND"),
@@ -252,6 +252,8 @@ const DAEMONS: [(&str, &[&str], &str); 14] = [
     ("dnsmasq", &["-k", "--keep-in-foreground", "-d"], "dnsmasq -k"),
     ("named", &["-f", "-g"], "named -f"),
     ("haproxy", &["-db", "-W"], "haproxy -db"),
+    ("pg_ctl", &[], "postgres -D DIRECTORY"),
+    ("pg_ctlcluster", &["--foreground"], "pg_ctlcluster --foreground VERSION CLUSTER start"),
 ];
 
 /// A command that starts a server and returns, if it looks like one.
@@ -261,12 +263,14 @@ fn daemon(args: &[String]) -> Option<(String, Option<&'static str>)> {
     let starts_service =
         words.windows(3).find(|w| base_name(w[0]) == "service" && matches!(w[2], "start" | "restart"));
     if let Some(service) = starts_service {
-        return Some((service[1].to_owned(), None));
+        let instead = DAEMONS.iter().find(|(name, ..)| *name == service[1]).map(|(.., instead)| *instead);
+        return Some((service[1].to_owned(), instead));
     }
     if words.iter().any(|w| base_name(w) == "systemctl") || text.contains("/etc/init.d/") {
         return Some((text, None));
     }
-    if words.iter().any(|w| matches!(*w, "--daemonize" | "--daemon" | "--detach" | "--background")) {
+    if words.iter().any(|w| matches!(*w, "--daemonize" | "--daemon" | "--detach" | "--background" | "--fork"))
+    {
         return Some((base_name(words.first()?).to_owned(), None));
     }
     if let [shell, .., script] = args
@@ -302,6 +306,9 @@ mod tests {
             ("sh|-c|a && b 2>&1", None),
             ("/usr/sbin/sshd", Some("sshd")),
             ("/usr/sbin/sshd|-D", None),
+            ("mongod|--fork|--logpath|/log", Some("mongod")),
+            ("sh|-c|pg_ctl start -D /data", Some("pg_ctl")),
+            ("pg_ctlcluster|15|main|start|--foreground", None),
             ("echo|hello", None),
             ("true", None),
         ] {

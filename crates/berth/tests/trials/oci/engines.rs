@@ -73,7 +73,10 @@ impl Place {
         });
         std::fs::write(self.path("daemon.json"), config.to_string()).unwrap();
         let log = std::fs::File::create(self.path("daemon.log")).unwrap();
-        let mut command = self.in_tree(&["dockerd", "--config-file", &format!("{inside}/daemon.json")]);
+        // A daemon without networks removes what it finds of another's: it gets a namespace in which there is nothing.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "chroot"]).arg(&self.tree);
+        command.args(["dockerd", "--config-file", &format!("{inside}/daemon.json")]).stdin(Stdio::null());
         self.daemon = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let words = ["docker".to_owned(), "-H".to_owned(), format!("unix://{inside}/docker.sock")];
         let limit = Instant::now() + Duration::from_secs(60);
