@@ -4,6 +4,7 @@
 //! over a store. Not here: starting processes and registries, for which a [`Host`] is asked; printing, the environment.
 //! Invariant: what a Dockerfile says is decided by its text, the arguments and the platform alone.
 
+mod amend;
 pub mod bake;
 mod cancel;
 pub mod check;
@@ -23,6 +24,7 @@ mod request;
 mod solve;
 mod survey;
 
+pub use amend::amend;
 pub use cancel::Cancel;
 pub use event::{Event, Listener};
 pub use failure::{Failure, StepFailure};

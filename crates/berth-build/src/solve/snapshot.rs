@@ -110,10 +110,7 @@ impl Snapshot {
 
     /// What runs commands in their shell form.
     pub(crate) fn shell(&self) -> Vec<String> {
-        match &self.image.config.shell {
-            Some(shell) if !shell.is_empty() => shell.clone(),
-            _ => vec!["/bin/sh".to_owned(), "-c".to_owned()],
-        }
+        crate::amend::shell(&self.image.config)
     }
 
     /// Stands for everything below the next layer.

@@ -4,7 +4,6 @@
 
 use super::{Container, UserRange};
 use crate::engine::Engine;
-use crate::images::apply_changes;
 use berth_oci::{Digest, Error, History, ImageConfig, Reference, Result, RuntimeConfig};
 use berth_store::{ChangesOptions, Renumbered};
 use jiff::Timestamp;
@@ -50,7 +49,7 @@ impl Engine {
     pub fn commit(&self, container: &Container, options: &CommitOptions) -> Result<Digest> {
         let (base, layers) = self.base(container)?;
         let mut config = runtime_config(container, &base.config);
-        apply_changes(&mut config, &options.changes)?;
+        berth_build::amend(&mut config, &options.changes)?;
         let pause = options.pause && container.status() == berth_runtime::Status::Running;
         if pause {
             self.pause(&container.id)?;

@@ -1,10 +1,9 @@
 //! A root file system as an image of one layer.
 
-use super::changes;
 use crate::Engine;
 use berth_oci::{
     CopyOptions, Descriptor, Digest, Error, History, ImageConfig, ImageManifest, Manifest, ManifestBody,
-    Platform, Platforms, Reference, Result, RootFs, Silent, Source, copy, media_type,
+    Platform, Platforms, Reference, Result, RootFs, RuntimeConfig, Silent, Source, copy, media_type,
 };
 use berth_store::IngestOptions;
 use jiff::Timestamp;
@@ -29,7 +28,8 @@ impl Engine {
     /// # Errors
     /// It is no tar, a change is wrong, the disk is full.
     pub fn import(&self, tar: impl Read + Send, options: &ImportOptions) -> Result<Digest> {
-        let config = changes::apply(&options.changes)?;
+        let mut config = RuntimeConfig::default();
+        berth_build::amend(&mut config, &options.changes)?;
         let store = self.store()?;
         let lease = store.lease()?;
         let (layer, diff_id) = store.add_layer(tar, &lease)?;

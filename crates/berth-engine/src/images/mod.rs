@@ -4,7 +4,6 @@
 //! image comes from its record or its own documents, never from another image.
 
 mod archives;
-mod changes;
 mod composed;
 mod copy;
 mod history;
@@ -21,7 +20,6 @@ mod substitute;
 mod users;
 
 pub use archives::Loaded;
-pub(crate) use changes::apply_to as apply_changes;
 pub(crate) use composed::{Composed, Parts};
 pub use copy::Place;
 pub(crate) use copy::write_archive;
