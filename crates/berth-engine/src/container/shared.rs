@@ -80,6 +80,14 @@ impl Engine {
 
     /// The numbers of the groups that were asked for; names are looked up in the container's own files.
     pub(super) fn groups(&self, container: &Container) -> Result<Vec<u32>> {
+        let mut groups = self.groups_asked_for(container)?;
+        // Whoever is himself in the container may use what his group may, whatever program he runs.
+        let own = container.document.caller().map(|(_, gid)| gid);
+        groups.extend(own.filter(|gid| !groups.contains(gid)));
+        Ok(groups)
+    }
+
+    fn groups_asked_for(&self, container: &Container) -> Result<Vec<u32>> {
         let wanted = &container.document.spec.groups;
         if wanted.iter().all(|group| group.parse::<u32>().is_ok()) {
             return Ok(wanted.iter().filter_map(|group| group.parse().ok()).collect());

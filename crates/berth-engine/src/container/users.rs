@@ -168,12 +168,16 @@ impl Engine {
 }
 
 impl super::Document {
-    /// Whoever keeps his id is the container's user, whatever the image says, unless he has named another one.
+    /// Whoever keeps his id is the container's user, where neither he nor the image names another one.
     pub(super) fn become_caller(&mut self) {
-        if let (UsersMode::KeepId(_), None, Some(users)) = (self.spec.users, &self.spec.user, self.users) {
-            let (uid, gid) = users.caller.unwrap_or_default();
+        if let (Some((uid, gid)), true) = (self.caller(), self.process.user.is_empty()) {
             self.process.user = format!("{uid}:{gid}");
         }
+    }
+
+    /// Who he is in there.
+    pub(super) fn caller(&self) -> Option<(u32, u32)> {
+        self.users.and_then(|users| users.caller)
     }
 }
 
@@ -188,7 +192,8 @@ fn others(users: &Users) -> Result<u32> {
 
 fn keep_id(keep: KeepId) -> Result<UserRange> {
     let users = berth_runtime::users()?;
-    let size = others(&users)?.min(keep.size.unwrap_or(u32::MAX));
+    // As podman counts: he is one of them.
+    let size = others(&users)?.min(keep.size.map_or(u32::MAX, |size| size - 1));
     let caller = (keep.uid.unwrap_or(users.caller.0), keep.gid.unwrap_or(users.caller.1));
     Ok(UserRange { uid: 1, gid: 1, size, caller: Some(caller), is_given: true })
 }

@@ -29,7 +29,7 @@ pub struct KeepId {
     pub uid: Option<u32>,
     /// His group's.
     pub gid: Option<u32>,
-    /// How many users there are besides him.
+    /// How many users there are, he among them.
     pub size: Option<u32>,
 }
 
@@ -75,11 +75,11 @@ fn keep_id(options: &str) -> Result<KeepId> {
         };
         let (key, value) = option.split_once('=').ok_or_else(invalid)?;
         let number: u32 = value.parse().map_err(|_| invalid())?;
-        // The last number is nobody, and a namespace of nobody but him has no root.
+        // The last number is nobody, and where he is alone there is no root.
         match key {
             "uid" if number < u32::MAX => keep.uid = Some(number),
             "gid" if number < u32::MAX => keep.gid = Some(number),
-            "size" if number > 0 => keep.size = Some(number),
+            "size" if number > 1 => keep.size = Some(number),
             _ => return Err(invalid()),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
             ("keep-id:size=10", "keep-id:size=10"),
             ("keep-id:uid=-1", "--userns: invalid option of keep-id: uid=-1"),
             ("keep-id:uid=4294967295", "--userns: invalid option of keep-id: uid=4294967295"),
-            ("keep-id:size=0", "--userns: invalid option of keep-id: size=0"),
+            ("keep-id:size=1", "--userns: invalid option of keep-id: size=1"),
             ("keep-id:foo=1", "--userns: invalid option of keep-id: foo=1"),
             ("keep-id:uid", "--userns: invalid option of keep-id: uid"),
             ("nomap", "nomap"),

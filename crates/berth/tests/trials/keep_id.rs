@@ -4,8 +4,8 @@ use super::support::{Machine, User, boxed, busybox_tar, skipped};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-/// A user with the image `box`, whose file `/srv/file` belongs to 33 and directory `/home/node` to 1000, and a directory
-/// `src` of his own.
+/// A user with the image `box`, whose file `/srv/file` belongs to 33 and directory `/home/node` to 1000, the same as
+/// `of33`, which runs as 33, and a directory `src` of his own.
 fn with_box(test: &str, machine: Machine) -> Option<User> {
     let Some(mut tar) = busybox_tar() else {
         skipped(test, "there is no static busybox at /bin/busybox");
@@ -22,7 +22,8 @@ fn with_box(test: &str, machine: Machine) -> Option<User> {
     tar.own(1000);
     tar.directory("home/node");
     fs::write(user.path("box.tar"), tar.finish()).unwrap();
-    user.ok(&["import", "--change", "USER 33", user.path("box.tar").to_str().unwrap(), "box"]);
+    user.ok(&["import", user.path("box.tar").to_str().unwrap(), "box"]);
+    user.ok(&["import", "--change", "USER 33", user.path("box.tar").to_str().unwrap(), "of33"]);
     let src = user.home().join("src");
     fs::create_dir(&src).unwrap();
     fs::set_permissions(&src, fs::Permissions::from_mode(0o755)).unwrap();
@@ -57,6 +58,9 @@ fn a_user_is_himself_in_his_container() {
         "0\n1000 33\n5\n",
         "its root is somebody else"
     );
+    // The image's word for its user counts; the caller's group comes along.
+    let image = ["run", "--rm", "--userns", "keep-id:uid=1000,gid=1001", "of33", "sh", "-c", "id -u; id -G"];
+    assert_eq!(user.ok(&image), "33\n0 1001\n");
     let himself = run(&user, "keep-id:uid=0,gid=0", &[], "id -u; stat -c %u /bin /srv/file | xargs");
     assert_eq!(himself, "0\n0 33\n");
     let network = run(&user, "keep-id", &["--network", "host", "--privileged"], "id -u");
@@ -117,7 +121,7 @@ fn a_user_is_nobody_in_his_container() {
     let root = ["-v", "./src:/src", "-v", "new:/new", "-u", "0"];
     let script = "id -u; stat -c %u /bin /srv/file /src /new | xargs; touch /new/x; touch /src/x 2>/dev/null || echo no";
     assert_eq!(run(&user, "nomap", &root, script), "0\n0 33 65534 0\nno\n");
-    assert_eq!(run(&user, "nomap", &[], "id -u"), "33\n");
+    assert_eq!(user.ok(&["run", "--rm", "--userns", "nomap", "of33", "id", "-u"]), "33\n");
 }
 
 #[test]
