@@ -60,7 +60,7 @@ impl<'a> External<'a> {
     }
 
     /// Makes the first process, in that cgroup; its program waits for "go" on the channel.
-    pub(crate) fn create(&self, cgroup: &str, stdio: Stdio) -> Result<Born> {
+    pub(crate) fn create(&self, cgroup: Option<&str>, stdio: Stdio) -> Result<Born> {
         let root = open(&self.rootfs())?;
         let identity = self.bundle.user.as_deref().map(|user| crate::resolve_user(root.as_fd(), user));
         let spec = spec::adapted(self.bundle, identity.transpose()?.as_ref(), cgroup)?;

@@ -9,7 +9,7 @@ use berth_oci::{Error, Result};
 use oci_spec::runtime::{Process, Spec, UserBuilder};
 
 /// For the container's first process, as this user, in this cgroup.
-pub(super) fn adapted(bundle: &Bundle, identity: Option<&Identity>, cgroup: &str) -> Result<Spec> {
+pub(super) fn adapted(bundle: &Bundle, identity: Option<&Identity>, cgroup: Option<&str>) -> Result<Spec> {
     let mut spec = bundle.spec.clone();
     // Older ones ask for this; newer words they know, or say that they do not.
     spec.set_version("1.0.2".to_owned());
@@ -17,7 +17,7 @@ pub(super) fn adapted(bundle: &Bundle, identity: Option<&Identity>, cgroup: &str
     let capabilities = process.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
     spec.set_process(Some(adapted_process(process, identity)?));
     let mut linux = spec.linux().clone().unwrap_or_default();
-    linux.set_cgroups_path(Some(cgroup.into()));
+    linux.set_cgroups_path(cgroup.map(Into::into));
     if bundle.seccomp == Seccomp::Default {
         linux.set_seccomp(Some(seccomp::default_spec(&capabilities)?));
     }

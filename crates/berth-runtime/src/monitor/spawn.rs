@@ -81,8 +81,10 @@ impl Monitor {
         self.is_prepared = true;
         let size = process.console_size().map(|s| (clamp(s.height()), clamp(s.width())));
         let (stdio, ends) = process::stdio(process.terminal() == Some(true), size, self.bundle.stdin)?;
-        let cgroup = format!("{}/{}", self.bundle.cgroup_parent, self.bundle.id);
-        let born = external.create(&cgroup, stdio)?;
+        // Who has none of his own leaves it to the runtime, which may do without.
+        let has_cgroup = self.cgroup.dirs().next().is_some();
+        let cgroup = has_cgroup.then(|| format!("{}/{}", self.bundle.cgroup_parent, self.bundle.id));
+        let born = external.create(cgroup.as_deref(), stdio)?;
         self.oom = Watch::over(&self.cgroup);
         self.is_born(born, ends)
     }

@@ -2,7 +2,7 @@
 //!
 //! Real containers of Debian's busybox; every root has networks, names and a table of its own.
 
-use super::support::{Sealed, boxed};
+use super::support::{Machine, Sealed, User, boxed, busybox_tar, skipped};
 use std::time::Instant;
 
 fn inspect(sealed: &Sealed, name: &str, template: &str) -> String {
@@ -146,4 +146,19 @@ fn links_that_cannot_be() {
         let outcome = sealed.run(&["rm", "--link", path]);
         assert!(outcome.stderr().contains(expected), "{}", outcome.tell());
     }
+}
+
+#[test]
+fn containers_of_an_ordinary_user_are_linked() {
+    let test = "containers_of_an_ordinary_user_are_linked";
+    let Some(tar) = busybox_tar() else {
+        skipped(test, "there is no static busybox at /bin/busybox");
+        return;
+    };
+    let Some(user) = User::new(test, Machine::default()) else { return };
+    std::fs::write(user.path("box.tar"), tar.finish()).unwrap();
+    user.ok(&["import", user.path("box.tar").to_str().unwrap(), "box"]);
+    user.ok(&["run", "-d", "--name", "db", "--expose", "80", "box", "sleep", "1000"]);
+    let script = "ping -c 1 -W 2 d >/dev/null && echo $D_PORT_80_TCP_PORT; grep -c '\td ' /etc/hosts";
+    assert_eq!(user.ok(&["run", "--rm", "--link", "db:d", "box", "sh", "-c", script]), "80\n1\n");
 }

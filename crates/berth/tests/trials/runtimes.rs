@@ -1,7 +1,7 @@
 //! `--runtime`: containers whose processes another OCI runtime makes. Here that is `berth oci-runtime`, called as any
 //! other, and runc where this machine has it.
 
-use super::support::{Sealed, Story, boxed, skipped};
+use super::support::{Machine, Sealed, Story, User, boxed, busybox_tar, skipped};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -92,6 +92,22 @@ fn a_container_of_another_runtime_is_started_again() {
     sealed.ok(&["exec", "web", "true"]);
     sealed.ok(&["rm", "--force", "web"]);
     sealed.check().unwrap();
+}
+
+#[test]
+fn an_ordinary_user_has_another_runtime() {
+    let test = "an_ordinary_user_has_another_runtime";
+    let (Some(tar), true) = (busybox_tar(), Path::new("/usr/sbin/runc").exists()) else {
+        skipped(test, "this machine has no runc, or no static busybox at /bin/busybox");
+        return;
+    };
+    let Some(user) = User::new(test, Machine::default()) else { return };
+    std::fs::write(user.path("box.tar"), tar.finish()).unwrap();
+    user.ok(&["import", user.path("box.tar").to_str().unwrap(), "box"]);
+    let runc = ["run", "-d", "--name", "web", "--runtime", "/usr/sbin/runc", "box", "sleep", "1000"];
+    user.ok(&runc);
+    assert_eq!(user.ok(&["exec", "web", "sh", "-c", "id -u; ls /sys/class/net"]), "0\neth0\nlo\n");
+    user.ok(&["rm", "--force", "web"]);
 }
 
 #[test]
