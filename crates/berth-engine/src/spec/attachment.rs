@@ -200,6 +200,27 @@ impl NetworkFlags {
         Ok((mode, attachments))
     }
 
+    /// Whether there is anybody to be linked to: on a network of the container's own. Docker's daemon finds it, and not
+    /// its client.
+    ///
+    /// # Errors
+    /// There is not, in docker's words.
+    pub fn check_links(&self) -> Result<()> {
+        let mode = self.networks.first().map(|flag| flag.0.network.parse()).transpose()?.unwrap_or_default();
+        let shared = match mode {
+            NetworkMode::Host => "host type networking",
+            NetworkMode::None => "none type networking",
+            NetworkMode::Container(_) => "container type network",
+            NetworkMode::Bridge | NetworkMode::User(_) => return Ok(()),
+        };
+        match self.links.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "conflicting options: {shared} can't be used with links. This would result in undefined behavior"
+            ))),
+        }
+    }
+
     fn add_to(&self, first: &mut Attachment) -> Result<()> {
         let conflict = |one: &str, other: &str| {
             Err(Error::invalid(format!(
@@ -251,17 +272,6 @@ fn check(attachment: &Attachment, mode: &NetworkMode) -> Result<()> {
     if !attachment.aliases.is_empty() {
         return Err(Error::invalid("network-scoped aliases are only supported for user-defined networks"));
     }
-    let shared = match mode {
-        NetworkMode::Host => Some("host type networking"),
-        NetworkMode::None => Some("none type networking"),
-        NetworkMode::Container(_) => Some("container type network"),
-        _ => None,
-    };
-    if let (Some(shared), false) = (shared, attachment.links.is_empty()) {
-        return Err(Error::invalid(format!(
-            "conflicting options: {shared} can't be used with links. This would result in undefined behavior"
-        )));
-    }
     if let (Some(ip), false) = (attachment.link_local.first(), *mode == NetworkMode::Bridge) {
         return Err(Error::invalid(format!(
             "conflicting options: link-local address {ip} and the network mode {mode}"
@@ -287,7 +297,7 @@ mod tests {
         let flags = networks.and_then(|networks| {
             let mut flags = NetworkFlags { networks, ..NetworkFlags::default() };
             change(&mut flags);
-            flags.read()
+            flags.check_links().and_then(|()| flags.read())
         });
         let show = |a: &Attachment| {
             let mut text = a.network.clone();

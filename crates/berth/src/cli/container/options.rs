@@ -281,7 +281,7 @@ impl ContainerOptions {
         let volumes_from =
             self.volumes_from.iter().map(|text| text.parse()).collect::<Result<Vec<VolumesFrom>>>()?;
         let security = self.security()?;
-        let (network, attachments) = self.networks().client()?;
+        let (network, attachments) = self.networks()?;
         let mut words = self.words.into_iter();
         let image = words.next().expect("clap wants one at least");
         let is_id = image.len() >= 2 && image.bytes().all(|b| b.is_ascii_hexdigit());
@@ -358,7 +358,7 @@ impl ContainerOptions {
         Ok(Read { spec, name, pull })
     }
 
-    fn networks(&self) -> Result<(NetworkMode, Vec<Attachment>)> {
+    fn networks(&self) -> std::result::Result<(NetworkMode, Vec<Attachment>), Failure> {
         let flags = NetworkFlags {
             networks: self.network.clone(),
             ipv4: self.ip,
@@ -368,7 +368,9 @@ impl ContainerOptions {
             aliases: self.network_alias.clone(),
             links: self.link.clone(),
         };
-        flags.read()
+        let read = flags.clone().read().client()?;
+        flags.check_links()?;
+        Ok(read)
     }
 
     /// The mounts, and the places of volumes without a name.
