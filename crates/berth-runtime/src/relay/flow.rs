@@ -29,10 +29,8 @@ pub(super) struct Flow {
 #[derive(Debug, Default)]
 struct Half {
     waiting: Vec<u8>,
-    /// No more will come.
+    /// No more will come, and the other side has been told so.
     ended: bool,
-    /// The other side has been told so.
-    told: bool,
 }
 
 impl Flow {
@@ -77,7 +75,7 @@ impl Flow {
         let up = self.up.move_on(&self.client, &self.server);
         let down = self.down.move_on(&self.server, &self.client);
         match (up, down) {
-            (Ok(()), Ok(())) => !(self.up.told && self.down.told),
+            (Ok(()), Ok(())) => !(self.up.ended && self.down.ended),
             _ => self.reset(),
         }
     }
@@ -98,6 +96,9 @@ impl Half {
     }
 
     fn move_on(&mut self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        if self.ended {
+            return Ok(());
+        }
         for _ in 0..AT_ONCE {
             while !self.waiting.is_empty() {
                 match send(to, &self.waiting, SendFlags::NOSIGNAL) {
@@ -106,21 +107,9 @@ impl Half {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if self.ended {
-                if !self.told {
-                    self.told = true;
-                    match shutdown(to, Shutdown::Write) {
-                        Ok(()) | Err(Errno::NOTCONN) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                // Nothing is kept for a direction that is over.
-                self.waiting = Vec::new();
-                return Ok(());
-            }
             let mut bytes = [0; PIECE];
             match recv(from, &mut bytes[..], RecvFlags::empty()) {
-                Ok((0, _)) => self.ended = true,
+                Ok((0, _)) => return self.end(to),
                 Ok((count, _)) => {
                     // Straight on; only what does not go now is kept.
                     let sent = match send(to, &bytes[..count], SendFlags::NOSIGNAL) {
@@ -141,5 +130,44 @@ impl Half {
             }
         }
         Ok(())
+    }
+
+    /// At once: nobody asks again for a direction that has nothing to read and nothing to write.
+    fn end(&mut self, to: &OwnedFd) -> io::Result<()> {
+        *self = Self { waiting: Vec::new(), ended: true };
+        match shutdown(to, Shutdown::Write) {
+            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn an_end_behind_as_many_pieces_as_go_at_once_is_told() {
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::NONBLOCK, None).unwrap();
+        for pieces in [0, AT_ONCE - 1, AT_ONCE] {
+            // Of packets, one is read at a time.
+            let ((far, from), (to, heard)) = (pair(SocketType::SEQPACKET), pair(SocketType::STREAM));
+            for _ in 0..pieces {
+                send(&far, b"x", SendFlags::NOSIGNAL).unwrap();
+            }
+            drop(far);
+            let mut half = Half::default();
+            while half.reads() {
+                half.move_on(&from, &to).unwrap();
+            }
+            let mut bytes = [0; 2 * AT_ONCE];
+            for expected in [pieces, 0] {
+                assert_eq!(
+                    recv(&heard, &mut bytes[..], RecvFlags::empty()).map(|(count, _)| count),
+                    Ok(expected)
+                );
+            }
+        }
     }
 }
