@@ -28,11 +28,24 @@ pub fn is_of_ipc(key: &str) -> bool {
 pub(crate) fn check(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     let settings = linux.sysctl().iter().flatten();
-    settings.map(|(key, _)| key.replace('/', ".")).try_for_each(|key| check_one(linux, &key))
+    settings.map(|(key, value)| (key.replace('/', "."), value)).try_for_each(|(key, value)| {
+        check_one(linux, &key)?;
+        let other = spec.domainname().as_ref().filter(|name| key == "kernel.domainname" && *name != value);
+        match other {
+            Some(name) => {
+                Err(Error::invalid(format!("sysctl {key:?} conflicts with the domainname {name:?}")))
+            }
+            None => Ok(()),
+        }
+    })
 }
 
 fn check_one(linux: &Linux, key: &str) -> Result<()> {
     let refused = |words: &str| Err(Error::invalid(format!("sysctl {key:?} {words}")));
+    // It becomes a path, in which `..` would lead to a setting that was not looked at.
+    if key.split('.').any(str::is_empty) {
+        return refused("contains an invalid path");
+    }
     if is_of_ipc(key) {
         return match is_own(linux, LinuxNamespaceType::Ipc, "ipc")? {
             true => Ok(()),
@@ -95,6 +108,10 @@ mod tests {
             ("net.ipv4.ip_forward", &[(Network, Some("/proc/self/ns/net"))], Some("host network namespace")),
             ("kernel.domainname", &[(Uts, None)], None),
             ("kernel.domainname", &[], Some("host uts namespace")),
+            ("net/../kernel/sysrq", &[(Network, None)], Some("contains an invalid path")),
+            ("/net/ipv4/ip_forward", &[(Network, None)], Some("contains an invalid path")),
+            (".net.ipv4.ip_forward", &[(Network, None)], Some("contains an invalid path")),
+            ("net.ipv4.", &[(Network, None)], Some("contains an invalid path")),
             ("kernel.hostname", &[(Uts, None)], Some("conflicts")),
             ("user.max_user_namespaces", &[(User, None)], None),
             ("user.max_user_namespaces", &[], Some("not in a separate")),

@@ -1,9 +1,10 @@
 //! The log that an engine asked for. docker reads the last error of it and shows that to its user.
 
 use crate::terminal;
+use berth_oci::{Context, Result};
 use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -22,8 +23,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(path: Option<PathBuf>, format: Format, debug: bool) -> Self {
-        Self { path, format, debug }
+    /// Looks at once whether it can be written, as runc does. It does not stay open: `--preserve-fds` gives the container
+    /// what is open under certain numbers.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn new(path: Option<PathBuf>, format: Format, debug: bool) -> Result<Self> {
+        if let Some(path) = &path {
+            open(path).context(|| format!("cannot open the log `{}`", path.display()))?;
+        }
+        Ok(Self { path, format, debug })
     }
 
     pub(super) fn error(&self, message: &str) {
@@ -47,15 +56,15 @@ impl Log {
     fn write(&self, level: &str, message: &str) {
         let Some(path) = &self.path else { return };
         let line = line(self.format, level, message, &jiff::Timestamp::now().to_string());
-        let written = File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .and_then(|mut f| f.write_all(line.as_bytes()));
+        let written = open(path).and_then(|mut f| f.write_all(line.as_bytes()));
         if let Err(error) = written {
             terminal::complain(format!("cannot write the log `{}`: {error}", path.display()));
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 fn line(format: Format, level: &str, message: &str, time: &str) -> String {

@@ -140,7 +140,7 @@ pub(crate) fn run(words: &[OsString], all: &[OsString]) -> Outcome {
         Ok(cli) => cli,
         Err(error) => return args::explain(&error),
     };
-    let log = Log::new(cli.log, cli.log_format, cli.debug);
+    let log = Log::new(cli.log, cli.log_format, cli.debug)?;
     if cli.version {
         return verbs::version();
     }

@@ -123,7 +123,8 @@ fn options_do_their_work_or_are_refused() {
         (&["--systemd-cgroup", "list", "-q"], 0, ""),
         (&["delete", "--regex", "("], 1, "no regular expression"),
         (&["delete", "--regex", "nobody-.*"], 0, ""),
-        (&["kill", "a/b"], 1, "invalid character `/` in the ID"),
+        (&["--log", "nowhere/log", "list"], 1, "cannot open the log"),
+        (&["kill", "a/b"], 1, "invalid character `/` in the container ID"),
     ] {
         let (got, text) = say(words);
         assert!(got == Some(code) && text.contains(expected), "{words:?}: {got:?} {text}");
