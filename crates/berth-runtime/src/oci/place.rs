@@ -22,7 +22,9 @@ impl Place {
     pub(super) fn of(root: &Path, id: &str) -> Result<Self> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         let wrong = match id.chars().find(|c| !is_name(*c)) {
-            Some(character) => Some(format!("invalid character `{character}` in the container ID `{id}`")),
+            Some(character) => {
+                Some(format!("invalid character `{character}` in the ID: `{id}` is no container ID"))
+            }
             None if id.is_empty() || id.starts_with('.') => Some(format!("invalid container ID `{id}`")),
             None => None,
         };

@@ -124,7 +124,7 @@ fn options_do_their_work_or_are_refused() {
         (&["delete", "--regex", "("], 1, "no regular expression"),
         (&["delete", "--regex", "nobody-.*"], 0, ""),
         (&["--log", "nowhere/log", "list"], 1, "cannot open the log"),
-        (&["kill", "a/b"], 1, "invalid character `/` in the container ID"),
+        (&["kill", "a/b"], 1, "invalid character `/` in the ID: `a/b` is no container ID"),
     ] {
         let (got, text) = say(words);
         assert!(got == Some(code) && text.contains(expected), "{words:?}: {got:?} {text}");
