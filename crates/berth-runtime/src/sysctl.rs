@@ -42,7 +42,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
 
 fn check_one(linux: &Linux, key: &str) -> Result<()> {
     let refused = |words: &str| Err(Error::invalid(format!("sysctl {key:?} {words}")));
-    // It becomes a path, in which `..` would lead to a setting that was not looked at.
+    // Dots and slashes become slashes: with nothing between two of them, another setting is written than is read here.
     if key.split('.').any(str::is_empty) {
         return refused("contains an invalid path");
     }
