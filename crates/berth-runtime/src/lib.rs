@@ -10,6 +10,7 @@ mod cgroup;
 mod circumstances;
 mod connection;
 pub mod dns;
+mod ended;
 mod external;
 mod health;
 mod hook;
@@ -42,6 +43,7 @@ pub use bundle::{
 pub use cgroup::{Usage, groups_below, remove_group, remove_parent};
 pub use circumstances::{Asked, Circumstances, OutOfMemory};
 pub use connection::{Connection, Event, Input, create};
+pub use ended::OfProcess;
 pub use health::{Health, HealthStatus, Probe};
 pub use journal::{Happened, Journal, JournalReader};
 pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};

@@ -6,6 +6,7 @@
 use super::Container;
 use crate::engine::Engine;
 use berth_oci::{AtPath, Context, Error, Result};
+use berth_runtime::OfProcess;
 use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
@@ -74,7 +75,7 @@ fn columns(line: &str, count: usize) -> Vec<String> {
 /// Every process of the container `id`, whose first is `init`.
 fn processes(init: i32, id: &str) -> Result<HashSet<i32>> {
     let path = format!("/proc/{init}/cgroup");
-    let text = fs::read_to_string(&path).at(&path)?;
+    let text = fs::read_to_string(&path).of_process(&path)?;
     let is_own = |line: &&str| line.rsplit('/').next().is_some_and(|last| last.contains(id));
     if let Some(group) = text.lines().find(is_own) {
         let below = format!("{group}/");

@@ -6,12 +6,11 @@ use super::{Container, Document};
 use crate::engine::Engine;
 use crate::spec::{ContainerSpec, Flag, ImageMount, Mount, Volume, clean};
 use crate::volume::VolumeRequest;
-use berth_oci::{AtPath, Kind, Result, RuntimeConfig};
-use berth_runtime::RootfsMount;
+use berth_oci::{Kind, Result, RuntimeConfig};
+use berth_runtime::{OfProcess, RootfsMount};
 use berth_store::Held;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +98,7 @@ impl Engine {
             Some(pid) => {
                 let path = format!("/proc/{pid}/root");
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from).at(&path)
+                rustix::fs::open(&path, flags, Mode::empty()).of_process(&path)
             }
             None => berth_runtime::open_root(&self.rootfs_of(container)?),
         }

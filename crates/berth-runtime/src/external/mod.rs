@@ -10,6 +10,7 @@ mod spec;
 
 use crate::birth::{Born, Helper};
 use crate::bundle::{Bundle, Exec};
+use crate::ended::OfProcess;
 use crate::init::{Channel, Message, Stdio};
 use crate::mount::{self, Target};
 use crate::protocol::Fault;
@@ -74,7 +75,8 @@ impl<'a> External<'a> {
 
     /// Makes a further process, which runs at once.
     pub(crate) fn exec(&self, exec: &Exec, init: i32, stdio: Stdio) -> Result<Born> {
-        let root = open(Path::new(&format!("/proc/{init}/root")))?;
+        let path = format!("/proc/{init}/root");
+        let root = open(Path::new(&path)).of_process(&path)?;
         let identity = exec.user.as_deref().map(|user| crate::resolve_user(root.as_fd(), user));
         let process = spec::adapted_process(exec.process.clone(), identity.transpose()?.as_ref())?;
         let path = self.place().join("process.json");
@@ -181,9 +183,9 @@ fn last_words(log: &str) -> Option<String> {
     log.lines().rev().find_map(message).filter(|text| !text.is_empty())
 }
 
-fn open(path: &Path) -> Result<OwnedFd> {
+fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from).at(path)
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 fn unwritable(error: serde_json::Error) -> Error {

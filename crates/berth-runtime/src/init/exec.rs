@@ -5,9 +5,10 @@ use super::container::{own_pid, tell};
 use super::surroundings::become_root;
 use super::{Channel, Message, Stdio, attributes, identity, limits};
 use crate::cgroup::Placement;
+use crate::ended::OfProcess;
 use crate::hook::Subject;
 use crate::seccomp::{Filter, Listener};
-use berth_oci::{AtPath, Context, Error, Result};
+use berth_oci::{Context, Error, Result};
 use oci_spec::runtime::{ContainerState, Process};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -91,7 +92,7 @@ fn run(plan: &ExecPlan<'_>, placement: Placement, stdio: Stdio, channel: &Channe
 fn root_of(plan: &ExecPlan<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", plan.init_pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(CWD, &path, flags, Mode::empty()).map_err(io::Error::from).at(&path)?;
+    let root = openat(CWD, &path, flags, Mode::empty()).of_process(&path)?;
     // The number was its own when it was opened only if it has not ended since.
     match waits_for_its_end(plan.init)? {
         true => Ok(root),

@@ -2,6 +2,7 @@
 
 use super::become_program::setup;
 use crate::cgroup::Placement;
+use crate::ended::OfProcess;
 use berth_oci::{AtPath, Context, Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset, Spec};
 use rustix::io::Errno;
@@ -88,7 +89,7 @@ fn join(kind: LinuxNamespaceType, path: &PathBuf) -> Result<()> {
         LinuxNamespaceType::Mount => LinkNameSpaceType::Mount,
         LinuxNamespaceType::Pid => LinkNameSpaceType::ProcessID,
     };
-    let file = File::open(path).at(path)?;
+    let file = File::open(path).of_process(path)?;
     move_into_link_name_space(file.as_fd(), Some(kind))
         .map_err(io::Error::from)
         .context(|| format!("cannot join the namespace `{}`", path.display()))

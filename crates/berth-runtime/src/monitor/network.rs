@@ -5,6 +5,7 @@
 
 use super::{CONTAINER, Monitor};
 use crate::dns;
+use crate::ended::OfProcess;
 use crate::init::take_descriptors;
 use crate::net::{self, Joined, NetworkPlan, Place, PortMapping};
 use crate::relay::DESCRIPTORS;
@@ -113,7 +114,7 @@ impl Monitor {
         let process =
             self.processes.get(&CONTAINER).ok_or_else(|| Error::conflict("the container is not running"))?;
         let path = format!("/proc/{}/ns/net", process.pid);
-        Ok((File::open(&path).at(&path)?.into(), process.pid))
+        Ok((File::open(&path).of_process(&path)?.into(), process.pid))
     }
 
     fn add(&mut self, plan: &NetworkPlan, place: Place<'_>) -> Result<()> {

@@ -7,11 +7,10 @@
 
 mod stray;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
 use berth_oci::{AtPath, Context, Error, Kind, Result};
 use berth_sys::netns;
@@ -90,7 +89,7 @@ pub fn setup(plan: &NetworkPlan, place: Place<'_>) -> Result<Attached> {
         mac,
         lives: match network.driver {
             Driver::Bridge => Lives::Interface(interface_name()?),
-            _ => Lives::Process { pid: place.pid, namespace: inode(place.pid)? },
+            _ => Lives::Process { pid: place.pid, namespace: inode(place.namespace)? },
         },
         published: held.iter().map(|held| held.published).collect(),
         dns_names: endpoint.dns_names.clone(),
@@ -517,9 +516,9 @@ pub(super) fn inside<T: Send>(
     netns::within(namespace.as_fd(), || work().map_err(std::io::Error::from)).map_err(Error::from)
 }
 
-fn inode(pid: i32) -> Result<u64> {
-    let path = format!("/proc/{pid}/ns/net");
-    fs::metadata(&path).at(&path).map(|found| found.ino())
+fn inode(namespace: BorrowedFd<'_>) -> Result<u64> {
+    let found = rustix::fs::fstat(namespace).map_err(std::io::Error::from);
+    found.map(|found| found.st_ino).context(|| "cannot look at the container's network namespace")
 }
 
 /// A name no interface has, by chance: an old one may linger after its container for a moment.
