@@ -37,6 +37,9 @@ pub struct Bundle {
     /// For overlays of the spec that are to be read: their layers, uppermost first and two at least, by target.
     #[serde(default)]
     pub layers: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// The size in bytes of memory that other containers may share, made where [`crate::memory::place`] says.
+    #[serde(default)]
+    pub memory: Option<u64>,
     /// For a container with a user namespace: whether its root's files have, where they lie, the numbers that its users
     /// have outside, so that nothing has to be shown with other owners.
     #[serde(default)]

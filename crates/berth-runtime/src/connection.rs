@@ -5,6 +5,7 @@
 
 use crate::bundle::{Bundle, Exec, Exit, Started, Streams};
 use crate::life::Restart;
+use crate::memory;
 use crate::net::NetworkPlan;
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
 use crate::state::{self, Door, Lock, State};
@@ -68,16 +69,17 @@ pub fn create(bundle: &Bundle) -> Result<Connection> {
     };
     if !bundle.dir.is_dir() {
         // Somebody has removed it; the lock has brought its run directory back.
-        return fs::remove_dir_all(&bundle.run_dir)
-            .at(&bundle.run_dir)
+        return state::remove_run_dir(&bundle.run_dir)
             .and(Err(Error::conflict(format!("container {} has been removed", bundle.id))));
     }
     let request = protocol::encode(&Request::Create(Box::new(bundle.clone())))?;
+    bundle.memory.map_or(Ok(()), |bytes| memory::provide(&bundle.run_dir, bytes))?;
     state::keep(&bundle.dir, &bundle.run_dir, &State::created()?)?;
     let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket pair")?;
     if let Err(error) = spawn_monitor(bundle, &theirs, &lock) {
         // Nothing was made: as if nobody had asked.
-        return state::forget(&bundle.dir, &bundle.run_dir).and(Err(error));
+        let removed = memory::remove(&bundle.run_dir);
+        return state::forget(&bundle.dir, &bundle.run_dir).and(removed).and(Err(error));
     }
     drop((theirs, lock));
     let mut connection = Connection { socket: ours, early: VecDeque::new() };

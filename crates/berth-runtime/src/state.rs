@@ -7,6 +7,7 @@
 
 use crate::circumstances::Circumstances;
 use crate::health::Health;
+use crate::memory;
 use crate::net::Joined;
 use crate::recovery::Recovery;
 use berth_oci::{AtPath, Error, Result};
@@ -114,7 +115,7 @@ pub fn read(dir: &Path, run_dir: &Path) -> Result<Option<State>> {
     }
     match nobody_writes(run_dir)? {
         None => Ok(Some(state)),
-        Some(shared) => repair(dir, run_dir, &shared).map(Some),
+        Some(shared) => repair(dir, run_dir, &shared),
     }
 }
 
@@ -150,14 +151,15 @@ fn lost() -> State {
 }
 
 /// Says what happened to a container whose monitor is gone, after clearing away what it left.
-fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
+fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<Option<State>> {
     let _alone = one_repairs(run_dir)?;
     // Meanwhile the monitor may have written its last word and ended in good order, or another may have repaired.
     let Some(mut state) = read_unchecked(dir, run_dir)? else {
-        return Err(Error::internal(format!("`{}` has disappeared", state_path(dir).display())));
+        // Somebody has removed it, and our lock has brought its run directory back; or its start came to nothing.
+        return if dir.exists() { Ok(None) } else { remove_run_dir(run_dir).map(|()| None) };
     };
     if !state.is_live() {
-        return Ok(state);
+        return Ok(Some(state));
     }
     Recovery::settle(run_dir)?;
     let same_boot = state.boot_id == boot_id()?;
@@ -175,7 +177,20 @@ fn repair(dir: &Path, run_dir: &Path, _shared: &File) -> Result<State> {
         (false, _) => (Some(255), Some("the machine was restarted while this container ran".into())),
     };
     keep(dir, run_dir, &state)?;
-    Ok(state)
+    Ok(Some(state))
+}
+
+/// Removes the run directory of a container whose own one is gone. Somebody who looks at it at this moment may put a
+/// lock there again, and takes it away by himself.
+pub fn remove_run_dir(run_dir: &Path) -> Result<()> {
+    for _ in 0..100 {
+        match fs::remove_dir_all(run_dir) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => std::thread::yield_now(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => return removed.at(run_dir),
+        }
+    }
+    Err(Error::conflict(format!("`{}` is being used", run_dir.display())))
 }
 
 /// Puts a state in place; in the run directory where the disk of the container's own one is full or read-only: what
@@ -270,8 +285,8 @@ pub fn is_attended(run_dir: &Path) -> Result<bool> {
 #[expect(dead_code, reason = "they are held, not used")]
 pub struct Claim(Door, Option<Lock>);
 
-/// Claims the container with these directories, and clears away what a monitor that was killed has left of it; `None`
-/// while it has a creator, or a monitor that still has something to do.
+/// Claims the container with these directories, and clears away its memory and what a monitor that was killed has left
+/// of it; `None` while it has a creator, or a monitor that still has something to do.
 ///
 /// A monitor that has written down the end still holds the lock for a moment: its last act may be this removal.
 pub fn claim(dir: &Path, run_dir: &Path) -> Result<Option<Claim>> {
@@ -283,6 +298,7 @@ pub fn claim(dir: &Path, run_dir: &Path) -> Result<Option<Claim>> {
         }
         Recovery::settle(run_dir)?;
     }
+    memory::remove(run_dir)?;
     Ok(Some(Claim(door, lock)))
 }
 
@@ -377,6 +393,18 @@ mod tests {
         drop(looking);
         let lock = Lock::try_take(dir.path()).unwrap();
         assert!(lock.is_some() && Lock::try_take(dir.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_container_that_goes_while_it_is_looked_at_leaves_no_run_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, run) = (dir.path().join("own"), dir.path().join("run"));
+        let looking = nobody_writes(&run).unwrap().unwrap();
+        assert_eq!((repair(&own, &run, &looking).unwrap(), run.exists()), (None, false));
+        // A start that came to nothing leaves the container.
+        fs::create_dir(&own).unwrap();
+        let looking = nobody_writes(&run).unwrap().unwrap();
+        assert_eq!((repair(&own, &run, &looking).unwrap(), run.exists()), (None, true));
     }
 
     /// Nobody has looked at the container since: what its state says is not repaired yet.

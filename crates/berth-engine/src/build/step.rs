@@ -115,6 +115,7 @@ fn bundle(engine: &Engine, limits: &StepLimits, step: &Step<'_>) -> Result<Bundl
         },
         parts: BTreeMap::new(),
         layers: BTreeMap::new(),
+        memory: None,
         is_given: false,
         user: Some(step.user.clone()),
         seccomp: if step.insecure { Seccomp::Spec } else { Seccomp::Default },

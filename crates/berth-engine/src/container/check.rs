@@ -60,7 +60,7 @@ impl Engine {
             };
             self.store()?.release_rootfs(&id)?;
             unmount_below(run_dir)?;
-            fs::remove_dir_all(run_dir).at(run_dir)?;
+            berth_runtime::remove_run_dir(run_dir)?;
         }
         let what = format!("run directory `{}` of {whose} that is no more", run_dir.display());
         Ok(Some(Leftover { what, repaired: repair }))
@@ -85,7 +85,7 @@ impl Engine {
             };
             berth_runtime::remove_group(&parent, id)?;
             if !is_known {
-                fs::remove_dir_all(run_dir).at(run_dir)?;
+                berth_runtime::remove_run_dir(run_dir)?;
             }
         }
         let whose = if is_known { "a container that does not run" } else { "a container that is no more" };

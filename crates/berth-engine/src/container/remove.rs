@@ -3,14 +3,10 @@
 //! Invariant: nobody starts a container that is being removed; what a crash leaves of it belongs to no record.
 
 use super::Container;
-use super::shared::unmount_memory;
 use crate::engine::Engine;
 use crate::spec::Signal;
-use berth_oci::{AtPath, Error, Kind, Result};
+use berth_oci::{Error, Kind, Result};
 use berth_runtime::Status;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,18 +28,6 @@ fn refuse(text: &str, status: Status) -> Result<()> {
         Status::Paused => Err(refused("paused and must be unpaused first")),
         Status::Created | Status::Exited => Ok(()),
     }
-}
-
-/// Somebody who wanted to start it may have put a lock there again, and takes it away by himself.
-fn remove_run_dir(run_dir: &Path) -> Result<()> {
-    for _ in 0..100 {
-        match fs::remove_dir_all(run_dir) {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => std::thread::yield_now(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            removed => return removed.at(run_dir),
-        }
-    }
-    Err(Error::conflict(format!("`{}` is being used", run_dir.display())))
 }
 
 impl Engine {
@@ -105,12 +89,11 @@ impl Engine {
             Err(error) => return Err(error),
         };
         self.store()?.release_rootfs(id)?;
-        unmount_memory(&run_dir)?;
         let removed = match self.store()?.remove_container(id) {
             Err(error) if error.kind() == Kind::NotFound => false,
             removed => removed.map(|_| true)?,
         };
-        remove_run_dir(&run_dir)?;
+        berth_runtime::remove_run_dir(&run_dir)?;
         if let Some(container) = container.filter(|_| removed) {
             if container.document.spec.size.is_some() {
                 self.store()?.forget_limit(id)?;

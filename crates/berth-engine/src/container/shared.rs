@@ -1,19 +1,16 @@
 //! What a container shares with others or the host: namespaces, `/dev/shm`, and the groups of its own files.
 //!
-//! Invariant: the memory of a shareable container is mounted in its run directory as long as it may run, and taken
-//! off before that directory goes.
+//! Not here: how shared memory comes to be; the runtime makes it for who asks in its bundle.
 
 use super::Container;
 use crate::engine::Engine;
 use crate::runtime_spec::Shared;
 use crate::spec::{ContainerSpec, IpcMode, PidMode};
-use berth_oci::{AtPath, Context, Error, Kind, Result};
+use berth_oci::{Error, Kind, Result};
+use berth_runtime::memory;
 use oci_spec::runtime::LinuxNamespaceType as Namespace;
-use rustix::mount::{MountFlags, UnmountFlags};
-use std::fs;
-use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 impl Engine {
     /// What a container that is about to start shares, with the processes that have it now.
@@ -30,11 +27,11 @@ impl Engine {
         match &spec.ipc {
             IpcMode::Private | IpcMode::None => {}
             IpcMode::Host => shared.memory = Some("/dev/shm".into()),
-            IpcMode::Shareable => shared.memory = Some(self.mount_memory(container)?),
+            IpcMode::Shareable => shared.memory = Some(memory::place(&self.run_dir(&container.id))),
             IpcMode::Container(name) => {
                 let (donor, pid) = self.donor(name, "IPC")?;
                 shared.memory = Some(match donor.document.spec.ipc {
-                    IpcMode::Shareable => memory(&self.run_dir(&donor.id)),
+                    IpcMode::Shareable => memory::place(&self.run_dir(&donor.id)),
                     IpcMode::Host => "/dev/shm".into(),
                     _ => {
                         return Err(Error::conflict(format!(
@@ -63,21 +60,6 @@ impl Engine {
         Ok((donor, pid))
     }
 
-    /// Fresh memory for `/dev/shm` where other containers can find it.
-    fn mount_memory(&self, container: &Container) -> Result<PathBuf> {
-        let run_dir = self.run_dir(&container.id);
-        unmount_memory(&run_dir)?;
-        let place = memory(&run_dir);
-        fs::create_dir_all(&place).at(&place)?;
-        let data = format!("mode=1777,size={}", container.document.spec.shm_bytes());
-        let data = std::ffi::CString::new(data).expect("a number has no zero byte");
-        let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount("shm", &place, "tmpfs", flags, Some(data.as_c_str()))
-            .map_err(io::Error::from)
-            .context(|| format!("cannot mount memory on `{}`", place.display()))?;
-        Ok(place)
-    }
-
     /// The numbers of the groups that were asked for; names are looked up in the container's own files.
     pub(super) fn groups(&self, container: &Container) -> Result<Vec<u32>> {
         let mut groups = self.groups_asked_for(container)?;
@@ -103,24 +85,6 @@ impl Engine {
 fn namespace(pid: i32, name: &str) -> PathBuf {
     format!("/proc/{pid}/ns/{name}").into()
 }
-
-fn memory(run_dir: &Path) -> PathBuf {
-    run_dir.join("shm")
-}
-
-/// Takes the memory of a shareable container off, if it is there.
-pub(super) fn unmount_memory(run_dir: &Path) -> Result<()> {
-    let place = memory(run_dir);
-    match rustix::mount::unmount(&place, UnmountFlags::DETACH).map_err(io::Error::from) {
-        // Nothing is mounted, or nothing is there.
-        Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done.at(&place),
-    }
-}
-
-/// What umount(2) says of a place where nothing is mounted.
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
 /// Whether those that it names are there, said when it is made.
 pub(super) fn check_donors(engine: &Engine, spec: &ContainerSpec) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Container, devices, image_mounts};
 use crate::cdi;
 use crate::engine::Engine;
 use crate::runtime_spec::{Surroundings, runtime_spec};
-use crate::spec::Seccomp;
+use crate::spec::{IpcMode, Seccomp};
 use berth_oci::{Error, Kind, Result};
 use berth_runtime::net::Site;
 use berth_runtime::{Bundle, Connection, RootfsMount, Stdin, Streams};
@@ -124,6 +124,7 @@ impl Engine {
             layers: image_mounts::stacks(container, &rootfs),
             rootfs: RootfsMount::Overlay { lowers: rootfs.lowers, upper: rootfs.upper, work: rootfs.work },
             parts: places.parts.clone(),
+            memory: (spec.ipc == IpcMode::Shareable).then(|| spec.shm_bytes()),
             is_given: container.document.users.is_some_and(|users| users.is_given),
             user: Some(super::user_of(&process.user).to_owned()),
             seccomp: match (spec.privileged, &spec.seccomp) {

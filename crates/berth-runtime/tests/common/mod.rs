@@ -156,6 +156,7 @@ pub(crate) fn bundle(dir: &Path, lower: &Path, exe: &Path, id: &str, arguments: 
         spec: spec(arguments),
         parts: Default::default(),
         layers: Default::default(),
+        memory: None,
         rootfs: RootfsMount::Overlay {
             lowers: vec![lower.into()],
             upper: dir.join("upper"),

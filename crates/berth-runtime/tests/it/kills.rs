@@ -68,6 +68,27 @@ fn a_killed_monitor_takes_its_container_along() {
 }
 
 #[test]
+fn shared_memory_belongs_to_who_runs_and_goes_with_the_claim() {
+    let Some(mut sandbox) = Sandbox::shell("sleep 1000") else { return };
+    let (dir, run_dir) = (sandbox.bundle.dir.clone(), sandbox.bundle.run_dir.clone());
+    sandbox.bundle.memory = Some(1 << 20);
+    let mut connection = sandbox.start().unwrap();
+    let file = berth_runtime::memory::place(&run_dir).join("file");
+    fs::write(&file, "kept").unwrap();
+    // Another who starts it at the same time comes too late, and takes nothing away.
+    assert!(create(&sandbox.bundle).unwrap_err().to_string().contains("is already running"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    connection.signal(9).unwrap();
+    connection.wait().unwrap();
+    while connection.next_event().unwrap() != Event::Closed {}
+    // It is there until the container is removed or started again.
+    assert!(file.exists());
+    let claim = berth_runtime::claim(&dir, &run_dir).unwrap();
+    assert!(claim.is_some() && !file.exists());
+    sandbox.assert_clean();
+}
+
+#[test]
 fn a_killed_container_is_137() {
     let Some(sandbox) = Sandbox::shell("sleep 1000") else { return };
     let mut connection = sandbox.start().unwrap();
