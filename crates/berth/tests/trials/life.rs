@@ -462,6 +462,20 @@ fn a_container_that_is_to_go_goes_even_when_its_monitor_was_killed() {
     assert_eq!(std::fs::read_dir(berth.root().join("containers")).unwrap().count(), 0);
 }
 
+#[test]
+fn who_is_inside_when_the_monitor_is_killed_was_killed() {
+    use std::io::Read;
+    let Some(berth) = boxed("who_is_inside_when_the_monitor_is_killed_was_killed") else { return };
+    berth.ok(&["run", "-d", "--name", "web", "box", "sleep", "1000"]);
+    let mut inside = berth.spawn(&["exec", "web", "sh", "-c", "echo in; sleep 1000"]);
+    let mut first = [0; 3];
+    inside.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    kill_from_outside(monitor_of(&berth, "web"));
+    let output = inside.wait_with_output().unwrap();
+    assert_eq!((&first, output.status.code()), (b"in\n", Some(137)));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "Error: container web's monitor was killed\n");
+}
+
 /// A cgroup as systemd makes them for services, where this machine's systemd would look for it; gone when dropped.
 struct Service(std::path::PathBuf);
 

@@ -8,7 +8,7 @@ use crate::exit::{ClientSide, Exit, Failure, Outcome};
 use crate::settings::Persona;
 use crate::terminal;
 use berth_engine::container::ExecSpec;
-use berth_engine::spec::EnvVar;
+use berth_engine::spec::{EnvVar, Signal};
 use berth_oci::{Error, Kind};
 use std::path::PathBuf;
 
@@ -113,7 +113,11 @@ impl Args {
             Ending::Exited(exit) => Ok(Exit(exit.code)),
             Ending::Detached => Ok(Exit::SUCCESS),
             Ending::Signal(number) => Ok(Exit(128 + number)),
-            Ending::Lost => Err(Error::unavailable(format!("container {} ended", container.name)).into()),
+            // With its monitor the whole container was killed, and this process in it.
+            Ending::Lost => {
+                let lost = Error::unavailable(format!("container {}'s monitor was killed", container.name));
+                Err(Failure::from(lost).with_code(128 + Signal::KILL.number()))
+            }
         }
     }
 }
