@@ -86,8 +86,11 @@ impl Engine {
         let usual = site.usual_network()?;
         let created = usual.created;
         let members = net::members(&site.home())?;
-        let mut networks: Vec<Network> =
-            site.records()?.into_iter().map(|record| Network::of(record, &members)).collect();
+        let view = |record: NetworkRecord| match record.name == DEFAULT {
+            true => Network { options: site.usual_options(), ..Network::of(record, &members) },
+            false => Network::of(record, &members),
+        };
+        let mut networks: Vec<Network> = site.records()?.into_iter().map(view).collect();
         networks.extend(OTHERS.map(|(name, driver)| Network {
             id: site.builtin_id(name),
             name: name.to_owned(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use berth_oci::{AtPath, Digest, Error, Result};
@@ -216,6 +216,23 @@ impl Site {
             self.write(&record)?;
         }
         Ok(record)
+    }
+
+    /// What [`usual_network`](Self::usual_network) is, in the words of docker's options: nobody has asked for it, but
+    /// scripts look here for the bridge.
+    #[must_use]
+    pub fn usual_options(&self) -> BTreeMap<String, String> {
+        let publish_at = self.publish_at.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        [
+            ("com.docker.network.bridge.default_bridge", "true".to_owned()),
+            ("com.docker.network.bridge.enable_icc", "true".to_owned()),
+            ("com.docker.network.bridge.enable_ip_masquerade", "true".to_owned()),
+            ("com.docker.network.bridge.host_binding_ipv4", publish_at.to_string()),
+            ("com.docker.network.bridge.name", self.names.bridge.clone()),
+            ("com.docker.network.driver.mtu", MTU.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
     }
 
     /// The id of a network that is always there.

@@ -277,6 +277,7 @@ fn bridges(berth: &Sealed) -> Vec<PathBuf> {
     let bridge = "{{index .Options \"com.docker.network.bridge.name\"}}";
     let default = berth.ok(&["network", "inspect", "bridge", "--format", bridge]);
     let id = berth.ok(&["network", "inspect", NETWORK, "--format", "{{slice .Id 0 12}}"]);
+    assert!(!default.trim().is_empty());
     [default.trim().to_owned(), format!("br-{}", id.trim())]
         .map(|name| Path::new("/sys/class/net").join(name))
         .into()
