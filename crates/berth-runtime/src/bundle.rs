@@ -161,6 +161,9 @@ pub struct LogFile {
     pub max_size: u64,
     /// How many files there are at most, the newest included.
     pub max_files: u32,
+    /// Whether those that are not written any more are compressed.
+    #[serde(default)]
+    pub compress: bool,
     /// What is said with every line.
     pub attributes: BTreeMap<String, String>,
 }
@@ -221,7 +224,13 @@ impl Log {
     /// A json-file log that can fill at most 30 MB.
     #[must_use]
     pub fn json_file(path: PathBuf) -> Self {
-        let file = LogFile { path, max_size: 10_000_000, max_files: 3, attributes: BTreeMap::new() };
+        let file = LogFile {
+            path,
+            max_size: 10_000_000,
+            max_files: 3,
+            compress: false,
+            attributes: BTreeMap::new(),
+        };
         Self { file: Some(file), ..Self::default() }
     }
 }

@@ -48,6 +48,7 @@ impl Engine {
                 path: self.log_path(&container.id)?,
                 max_size: wanted.max_size.unwrap_or(size),
                 max_files: wanted.max_file.unwrap_or(files),
+                compress: wanted.is_compressed(),
                 attributes,
             })
         };

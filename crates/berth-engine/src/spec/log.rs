@@ -22,6 +22,8 @@ pub struct LogSpec {
     pub max_size: Option<u64>,
     /// How many files are kept.
     pub max_file: Option<u32>,
+    /// Whether those that are not written any more are compressed; the driver knows where nobody says.
+    pub compress: Option<bool>,
 }
 
 /// In what way output is kept.
@@ -105,7 +107,19 @@ impl LogSpec {
             log.set(key, value)?;
             log.options.insert(key.clone(), value.clone());
         }
+        if log.compress == Some(true) && log.max_file == Some(1) {
+            return Err(log.nothing_to_compress());
+        }
         Ok(log)
+    }
+
+    /// With one file there is none that is not written any more. Docker says so in two ways.
+    fn nothing_to_compress(&self) -> Error {
+        let error = Error::invalid(match self.driver {
+            LogDriver::Local => "compression cannot be enabled when max file count is 1",
+            _ => "compress cannot be true when max-file is less than 2 or max-size is not set",
+        });
+        error.hint("say compress=false, or a larger max-file")
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
@@ -130,7 +144,7 @@ impl LogSpec {
                 }
                 self.max_file = Some(files);
             }
-            "compress" => compress(value)?,
+            "compress" => self.compress = Some(truth(value)?),
             "mode" if value == "blocking" => {}
             "mode" => {
                 return Err(Error::unsupported(format!("log mode `{value}` is not supported"))
@@ -193,6 +207,12 @@ impl LogSpec {
         })
     }
 
+    /// Whether files that are not written any more are compressed: docker's `local` does it unasked.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.compress.unwrap_or(self.driver == LogDriver::Local) && self.max_file != Some(1)
+    }
+
     fn option(&self, key: &str) -> &str {
         self.options.get(key).map(String::as_str).unwrap_or_default()
     }
@@ -215,14 +235,11 @@ fn pattern(key: &str, text: &str) -> Result<Regex> {
     pattern.map_err(|_| Error::invalid(format!("invalid {key}: `{text}` is not a regular expression")))
 }
 
-/// Rotated files stay as they are: that costs room, and no container waits for a compressor.
-fn compress(value: &str) -> Result<()> {
+/// As Go reads it.
+fn truth(value: &str) -> Result<bool> {
     match value {
-        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(()),
-        "true" | "1" | "t" | "T" | "TRUE" | "True" => {
-            Err(Error::unsupported("rotated logs are not compressed")
-                .hint("leave compress out, or say compress=false"))
-        }
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
         _ => Err(Error::invalid(format!("compress is not true or false: `{value}`"))),
     }
 }
@@ -266,7 +283,9 @@ mod tests {
             ("json-file", &[][..], "json-file None None"),
             ("", &[], "json-file None None"),
             ("none", &[], "none None None"),
-            ("local", &[("max-size", "1m")], "local Some(1000000) None"),
+            ("local", &[("max-size", "1m")], "local Some(1000000) None compressed"),
+            ("local", &[("max-file", "1")], "local None Some(1)"),
+            ("local", &[("compress", "false")], "local None None"),
             ("journald", &[("tag", "{{.Name}}")], "journald None None"),
             ("json-file", &[("max-size", "10m"), ("max-file", "3")], "json-file Some(10000000) Some(3)"),
             ("json-file", &[("mode", "blocking"), ("compress", "false")], "json-file None None"),
@@ -276,7 +295,19 @@ mod tests {
             ("json-file", &[("max-size", "0")], "max-size must be a positive number"),
             ("json-file", &[("a", "b")], "unknown log opt 'a' for json-file log driver"),
             ("local", &[("labels", "b")], "unknown log opt 'labels' for local log driver"),
-            ("json-file", &[("compress", "true")], "rotated logs are not compressed"),
+            ("json-file", &[("compress", "true")], "json-file None None compressed"),
+            ("json-file", &[("compress", "yes")], "compress is not true or false: `yes`"),
+            (
+                "json-file",
+                &[("compress", "1"), ("max-file", "1")],
+                "compress cannot be true when max-file is less than 2 or max-size is not set",
+            ),
+            (
+                "local",
+                &[("max-file", "1"), ("compress", "t")],
+                "compression cannot be enabled when max file count is 1",
+            ),
+            ("local", &[("max-file", "1"), ("compress", "F")], "local None Some(1)"),
             ("json-file", &[("mode", "non-blocking")], "log mode `non-blocking` is not supported"),
             ("json-file", &[("env-regex", "(")], "invalid env-regex: `(` is not a regular expression"),
             ("json-file", &[("tag", "{{.Nope}}")], "failed to parse the log tag `{{.Nope}}`"),
@@ -289,7 +320,10 @@ mod tests {
             let log = parse(driver, options);
             let got = log.map_or_else(
                 |e| e.to_string(),
-                |l| format!("{} {:?} {:?}", l.driver(), l.max_size, l.max_file),
+                |l| {
+                    let compressed = if l.is_compressed() { " compressed" } else { "" };
+                    format!("{} {:?} {:?}{compressed}", l.driver(), l.max_size, l.max_file)
+                },
             );
             assert_eq!(got, expected);
         }

@@ -2,14 +2,14 @@
 //!
 //! Here: files, rotations, waiting. Not here: what a line means. Invariant: a line is given when its end is there.
 
-use super::rotated;
+use super::parts::{Form, Part, Text, open_all};
 use berth_oci::{AtPath, Context, Error, Result};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Lines {
     path: PathBuf,
     /// Files still to be read, newest last.
-    files: VecDeque<File>,
-    current: Option<BufReader<File>>,
+    files: VecDeque<Part>,
+    current: Option<(Part, Text)>,
     /// A line whose end has not been written yet.
     partial: String,
     watch: Option<OwnedFd>,
@@ -59,7 +59,7 @@ impl Lines {
             if self.current.is_none() && !self.next_file()? {
                 return Ok(None);
             }
-            let Some(current) = &mut self.current else { return Ok(None) };
+            let Some((_, current)) = &mut self.current else { return Ok(None) };
             let room = LINE_LIMIT.saturating_sub(self.partial.len() as u64);
             let length = current.by_ref().take(room).read_line(&mut self.partial);
             let length = match length {
@@ -125,10 +125,13 @@ impl Lines {
     pub(crate) fn skip_to_tail(&mut self, count: usize) -> Result<()> {
         let mut missing = count;
         let mut keep = VecDeque::new();
-        while let Some(mut file) = self.files.pop_back() {
-            let (at, found) = tail_start(&mut file, missing).at(&self.path)?;
-            file.seek(SeekFrom::Start(at)).at(&self.path)?;
-            keep.push_front(file);
+        while let Some(mut part) = self.files.pop_back() {
+            let found = match part.form {
+                Form::Plain => seek_to_tail(&mut part.file, missing),
+                Form::Packed(_) => part.skip_to_tail(missing),
+            };
+            keep.push_front(part);
+            let found = found.at(&self.path)?;
             missing -= found.min(missing);
             if missing == 0 {
                 break;
@@ -138,33 +141,44 @@ impl Lines {
         Ok(())
     }
 
+    /// Leaves out older files in which nothing is as new as `since`. To be called before the first line is read.
+    pub(crate) fn skip_before(&mut self, since: Timestamp) {
+        // The clock that files are stamped with lags a tick behind.
+        let is_older = |part: &Part| part.last_written().is_some_and(|at| at + 1 < since.as_second());
+        while self.files.len() > 1 && self.files.front().is_some_and(is_older) {
+            self.files.pop_front();
+        }
+    }
+
     /// At the end of a file: whether there is a newer one. The last file is kept, for what will be added to it.
     fn leave_file(&mut self) -> Result<bool> {
         if !self.files.is_empty() {
             self.current = None;
             return Ok(true);
         }
-        let Some(current) = &mut self.current else { return Ok(false) };
-        let ours = current.get_ref().metadata().at(&self.path)?;
-        match fs::metadata(&self.path) {
-            Ok(newest) if newest.ino() != ours.ino() => self.reopen_after(ours.ino()),
-            Ok(newest) if newest.len() < current.stream_position().at(&self.path)? => {
-                current.seek(SeekFrom::Start(0)).at(&self.path)?;
-                self.partial.clear();
-                Ok(true)
-            }
-            _ => Ok(false),
+        let Some((part, text)) = &mut self.current else { return Ok(false) };
+        let Ok(newest) = fs::metadata(&self.path) else { return Ok(false) };
+        let Text::Plain(text) = text else { return self.reopen() };
+        let ours = part.file.metadata().at(&self.path)?;
+        if newest.ino() != ours.ino() {
+            return self.reopen();
         }
+        let is_shorter = newest.len() < text.stream_position().at(&self.path)?;
+        if is_shorter {
+            text.seek(SeekFrom::Start(0)).at(&self.path)?;
+            self.partial.clear();
+        }
+        Ok(is_shorter)
     }
 
     /// The log was rotated under us: go on with the files that are newer than ours.
-    fn reopen_after(&mut self, inode: u64) -> Result<bool> {
+    fn reopen(&mut self) -> Result<bool> {
         let mut newer = open_all(&self.path)?;
-        let ours = newer.iter().position(|f| f.metadata().is_ok_and(|m| m.ino() == inode));
-        if let Some(at) = ours {
+        let Some((part, text)) = &mut self.current else { return Ok(false) };
+        if let Some(at) = newer.iter().position(|other| other.is(part)) {
             // What was added between our last read and the rotation is still to come.
             newer.drain(..=at);
-            if self.has_more()? {
+            if !text.fill_buf().at(&self.path)?.is_empty() {
                 return Ok(true);
             }
         }
@@ -173,17 +187,14 @@ impl Lines {
         Ok(!self.files.is_empty())
     }
 
-    fn has_more(&mut self) -> Result<bool> {
-        let Some(current) = &mut self.current else { return Ok(false) };
-        Ok(!current.fill_buf().at(&self.path)?.is_empty())
-    }
-
     fn next_file(&mut self) -> Result<bool> {
         if self.files.is_empty() {
             self.files = open_all(&self.path)?;
         }
-        self.current = self.files.pop_front().map(BufReader::new);
-        Ok(self.current.is_some())
+        let Some(part) = self.files.pop_front() else { return Ok(false) };
+        let text = part.text().at(&self.path)?;
+        self.current = Some((part, text));
+        Ok(true)
     }
 }
 
@@ -195,20 +206,11 @@ fn left_until(until: Timestamp, now: Timestamp) -> Timespec {
     }
 }
 
-/// All files that are there, oldest first.
-fn open_all(path: &Path) -> Result<VecDeque<File>> {
-    let mut files = VecDeque::new();
-    for number in 0.. {
-        let name = rotated(path, number);
-        match File::open(&name) {
-            Ok(file) => files.push_front(file),
-            // In the middle of a rotation the newest is missing for a moment; the older ones are there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error).at(&name),
-        }
-    }
-    Ok(files)
+/// As far back as `count` lines go; how many there are.
+fn seek_to_tail(file: &mut File, count: usize) -> io::Result<usize> {
+    let (at, found) = tail_start(file, count)?;
+    file.seek(SeekFrom::Start(at))?;
+    Ok(found)
 }
 
 /// Where the last `count` lines of a file start, and how many there are.

@@ -55,6 +55,9 @@ impl Reader {
     /// Opens a log; one that does not exist (yet) is empty.
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         let mut reader = Self { lines: Lines::open(path)?, options, ready: VecDeque::new() };
+        if let Some(since) = reader.options.since {
+            reader.lines.skip_before(since);
+        }
         if let Some(count) = reader.options.tail {
             reader.ready = reader.last(count)?;
         }
@@ -121,9 +124,12 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::super::Writer;
+    use super::super::packer::pack;
+    use super::super::parts::{packed, rotated, unfinished};
     use super::super::writer::tests::writer;
     use super::*;
     use crate::protocol::Channel;
+    use flate2::read::GzDecoder;
     use std::fs;
     use std::path::PathBuf;
 
@@ -155,6 +161,83 @@ mod tests {
             let mut reader = Reader::open(&path, Options { tail, ..Options::default() }).unwrap();
             let expected: Vec<_> = expected.chars().map(String::from).collect();
             assert_eq!(texts(&mut reader), expected, "{tail:?}");
+        }
+    }
+
+    /// What a packer does with the n-th oldest file.
+    fn compress(path: &Path, number: u32) {
+        let target = fs::File::create(unfinished(path)).unwrap();
+        pack(fs::File::open(rotated(path, number)).unwrap(), target).unwrap();
+        fs::rename(unfinished(path), packed(path, number)).unwrap();
+        fs::remove_file(rotated(path, number)).unwrap();
+    }
+
+    #[test]
+    fn compressed_files_read_like_others() {
+        for compressed in [&[1][..], &[2], &[1, 2]] {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, _writer) = log(dir.path());
+            compressed.iter().for_each(|number| compress(&path, *number));
+            for count in 0..11 {
+                let options = Options { tail: Some(count), ..Options::default() };
+                let expected: Vec<_> = (10 - count.min(10)..10).map(|n| n.to_string()).collect();
+                assert_eq!(texts(&mut Reader::open(&path, options).unwrap()), expected, "{compressed:?}");
+            }
+            // What a crash leaves: a file in both forms, and one that is not finished.
+            let number = compressed[0];
+            let text =
+                std::io::read_to_string(GzDecoder::new(fs::File::open(packed(&path, number)).unwrap()));
+            fs::write(rotated(&path, number), text.unwrap()).unwrap();
+            fs::write(unfinished(&path), "half").unwrap();
+            assert_eq!(texts(&mut Reader::open(&path, Options::default()).unwrap()).len(), 10);
+        }
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _writer) = log(dir.path());
+        compress(&path, 2);
+        fs::rename(packed(&path, 2), packed(&path, 3)).unwrap();
+        fs::rename(rotated(&path, 1), rotated(&path, 2)).unwrap();
+        assert_eq!(texts(&mut Reader::open(&path, Options::default()).unwrap()).len(), 10);
+    }
+
+    #[test]
+    fn files_that_are_too_old_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _writer) = log(dir.path());
+        let hour = std::time::Duration::from_hours(1);
+        let since = Timestamp::now() - hour;
+        let earlier = std::time::SystemTime::now() - 2 * hour;
+        for number in [1, 2] {
+            let file = fs::File::options().append(true).open(rotated(&path, number)).unwrap();
+            file.set_modified(earlier).unwrap();
+        }
+        compress(&path, 2);
+        // Whoever looked into them would find lines that are new enough.
+        let mut reader = Reader::open(&path, Options { since: Some(since), ..Options::default() }).unwrap();
+        assert_eq!(texts(&mut reader), ["8", "9"]);
+    }
+
+    #[test]
+    fn following_over_compressions_loses_nothing_and_repeats_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut writer) = log(dir.path());
+        let mut reader = Reader::open(&path, Options { tail: Some(0), ..Options::default() }).unwrap();
+        assert_eq!(reader.next_entry().unwrap(), None);
+        let mut number = 10;
+        // So many lines, and files, between two looks; and what has become of the file that was looked at last.
+        for (lines, compressed) in [(1, 1), (4, 1), (4, 2), (5, 1), (8, 2), (3, 2)] {
+            let expected: Vec<_> = (number..number + lines).map(|n| n.to_string()).collect();
+            for text in &expected {
+                writer.write(Channel::Stderr, format!("{text}\n").as_bytes()).unwrap();
+            }
+            if rotated(&path, compressed).exists() {
+                compress(&path, compressed);
+            }
+            assert_eq!(texts(&mut reader), expected);
+            number += lines;
         }
     }
 

@@ -1,26 +1,22 @@
-//! Bytes of two streams into lines of JSON, and files that do not grow for ever.
+//! Bytes of two streams into lines, and lines to wherever they are kept.
 
+use super::file::FileWriter;
 use super::journald::JournalWriter;
-use super::rotated;
 use super::syslog::SyslogWriter;
-use crate::bundle::{Log, LogFile};
+use crate::bundle::Log;
 use crate::protocol::Channel;
-use berth_oci::{AtPath, Result};
+use berth_oci::Result;
 use jiff::Timestamp;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use rustix::event::PollFlags;
+use std::os::fd::BorrowedFd;
 
 /// A longer line is written in parts, as docker does; no program can make the monitor hold more.
-const LINE_LIMIT: usize = 16 * 1024;
+pub(super) const LINE_LIMIT: usize = 16 * 1024;
 
 /// Writes one container's log, wherever it is kept.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    file: Option<FileWriter>,
-    journal: Option<JournalWriter>,
-    syslog: Option<SyslogWriter>,
+    places: Places,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -28,11 +24,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// Goes on where the last run of the container stopped; none where nothing is kept.
     pub(crate) fn open(log: &Log) -> Result<Option<Self>> {
-        let file = log.file.clone().map(FileWriter::open).transpose()?;
-        let journal = log.journal.clone().map(JournalWriter::open).transpose()?;
-        let syslog = log.syslog.clone().map(SyslogWriter::open).transpose()?;
-        let is_kept = file.is_some() || journal.is_some() || syslog.is_some();
-        Ok(is_kept.then_some(Self { file, journal, syslog, stdout: Vec::new(), stderr: Vec::new() }))
+        let places = Places::open(log)?;
+        Ok(places.map(|places| Self { places, stdout: Vec::new(), stderr: Vec::new() }))
     }
 
     /// Takes what a stream brought; lines that are complete are written.
@@ -51,7 +44,7 @@ impl Writer {
                 lines.push(std::mem::take(pending));
             }
         }
-        self.put(channel, &lines, now)
+        self.places.put(channel, &lines, now)
     }
 
     /// Writes what has no end of line and will get none.
@@ -61,16 +54,42 @@ impl Writer {
             let pending = if channel == Channel::Stderr { &mut self.stderr } else { &mut self.stdout };
             let line = std::mem::take(pending);
             if !line.is_empty() {
-                self.put(channel, &[line], now)?;
+                self.places.put(channel, &[line], now)?;
             }
         }
-        if let Some(syslog) = &mut self.syslog {
-            syslog.finish();
-        }
+        self.places.finish();
         Ok(())
     }
 
-    fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) -> Result<()> {
+    /// What is to be [tended](Self::tend) when it is ready.
+    pub(crate) fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.places.interests()
+    }
+
+    /// Goes on with what could not be done at once. Waits for nothing.
+    pub(crate) fn tend(&mut self) -> Result<()> {
+        self.places.tend()
+    }
+}
+
+/// Where lines are kept: in several places at once, perhaps.
+#[derive(Debug)]
+pub(super) struct Places {
+    file: Option<FileWriter>,
+    journal: Option<JournalWriter>,
+    syslog: Option<SyslogWriter>,
+}
+
+impl Places {
+    pub(super) fn open(log: &Log) -> Result<Option<Self>> {
+        let file = log.file.clone().map(FileWriter::open).transpose()?;
+        let journal = log.journal.clone().map(JournalWriter::open).transpose()?;
+        let syslog = log.syslog.clone().map(SyslogWriter::open).transpose()?;
+        let is_kept = file.is_some() || journal.is_some() || syslog.is_some();
+        Ok(is_kept.then_some(Self { file, journal, syslog }))
+    }
+
+    pub(super) fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) -> Result<()> {
         let told = self.journal.as_ref().map_or(Ok(()), |journal| journal.put(channel, lines));
         if let Some(syslog) = &mut self.syslog {
             syslog.put(channel, lines);
@@ -78,110 +97,28 @@ impl Writer {
         let kept = self.file.as_mut().map_or(Ok(()), |file| file.put(channel, lines, now));
         told.and(kept)
     }
-}
 
-/// Files of JSON lines.
-#[derive(Debug)]
-struct FileWriter {
-    log: LogFile,
-    /// `"attrs":{…},`, where there are any.
-    attributes: String,
-    file: File,
-    size: u64,
-}
-
-impl FileWriter {
-    fn open(log: LogFile) -> Result<Self> {
-        let file = open(&log.path)?;
-        let size = file.metadata().at(&log.path)?.len();
-        let attributes = match log.attributes.is_empty() {
-            true => String::new(),
-            false => {
-                let text = serde_json::to_string(&log.attributes).expect("texts");
-                format!("\"attrs\":{text},")
-            }
-        };
-        Ok(Self { log, attributes, file, size })
+    pub(super) fn finish(&mut self) {
+        if let Some(syslog) = &mut self.syslog {
+            syslog.finish();
+        }
     }
 
-    /// All in one write, or as many as a file takes.
-    fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) -> Result<()> {
-        let name = if channel == Channel::Stderr { "stderr" } else { "stdout" };
-        let mut out = Vec::with_capacity(lines.iter().map(|line| line.len() + 128).sum());
-        for line in lines {
-            entry(&mut out, line, name, &self.attributes, now);
-            if self.log.max_size > 0 && self.size + out.len() as u64 >= self.log.max_size {
-                self.append(&out)?;
-                out.clear();
-            }
-        }
-        self.append(&out)
+    pub(super) fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.file.iter().filter_map(FileWriter::interest).map(|fd| (fd, PollFlags::IN))
     }
 
-    fn append(&mut self, lines: &[u8]) -> Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        if self.log.max_size > 0 && self.size >= self.log.max_size {
-            self.rotate()?;
-        }
-        self.file.write_all(lines).at(&self.log.path)?;
-        self.size += lines.len() as u64;
-        Ok(())
-    }
-
-    /// `log` becomes `log.1`, that `log.2`, and the one beyond the limit goes.
-    fn rotate(&mut self) -> Result<()> {
-        let path = &self.log.path;
-        for number in (0..self.log.max_files.saturating_sub(1)).rev() {
-            let (from, to) = (rotated(path, number), rotated(path, number + 1));
-            match fs::rename(&from, to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at(&from),
-                _ => {}
-            }
-        }
-        // With a single file there is nothing to rename it to: a reader that has it open sees it shrink.
-        self.file = open(path)?;
-        self.file.set_len(0).at(path)?;
-        self.size = 0;
-        Ok(())
-    }
-}
-
-/// What a program prints is for the owner and the group of the machine's administrators, as docker has it.
-fn open(path: &Path) -> Result<File> {
-    File::options().create(true).append(true).mode(0o640).open(path).at(path)
-}
-
-/// `{"log":"…\n","stream":"stdout","attrs":{…},"time":"2026-01-02T03:04:05.678901234Z"}`
-fn entry(out: &mut Vec<u8>, line: &[u8], stream: &str, attributes: &str, time: Timestamp) {
-    out.extend_from_slice(b"{\"log\":\"");
-    escape(out, &String::from_utf8_lossy(line));
-    out.extend_from_slice(
-        format!("\",\"stream\":\"{stream}\",{attributes}\"time\":\"{time}\"}}\n").as_bytes(),
-    );
-}
-
-/// As Go's encoder does it, which docker uses: also `<`, `>`, `&` and the two line separators of Unicode.
-fn escape(out: &mut Vec<u8>, text: &str) {
-    for c in text.chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                out.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes());
-            }
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
+    pub(super) fn tend(&mut self) -> Result<()> {
+        self.file.as_mut().map_or(Ok(()), FileWriter::tend)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::parts::rotated;
     use super::*;
+    use std::fs;
+    use std::path::Path;
 
     pub(crate) fn writer(path: &Path, max_size: u64, max_files: u32) -> Writer {
         let mut log = Log::json_file(path.to_owned());

@@ -37,6 +37,7 @@ impl Monitor {
             Token::Exit(process) => self.exited(process)?,
             Token::Memory => self.memory_ran_out()?,
             Token::Ledger => self.ledger_changed(),
+            Token::Log => self.tend_log(),
         }
         Ok(())
     }
@@ -212,6 +213,7 @@ impl Monitor {
             // The container goes on without a log (a full disk); its state says so when it has ended.
             self.state.error = Some(format!("the log is incomplete: {error}"));
         }
+        self.tend_log();
         let mut watching = Vec::new();
         for (id, client) in &mut self.clients {
             let streams = client.following.streams;
@@ -223,6 +225,15 @@ impl Monitor {
         }
         for client in watching {
             self.flush(client);
+        }
+    }
+
+    /// What the log could not do at once.
+    fn tend_log(&mut self) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.tend()
+        {
+            self.state.error = Some(error.to_string());
         }
     }
 

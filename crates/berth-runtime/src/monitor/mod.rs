@@ -116,6 +116,7 @@ enum Token {
     Names(dns::Interest),
     Relay(relay::Interest),
     Ledger,
+    Log,
 }
 
 /// The hidden role. Answers the exit status of the process.
@@ -269,6 +270,9 @@ impl Monitor {
         }
         if let Some(ledger) = &self.ledger {
             add(Token::Ledger, ledger.as_fd(), PollFlags::IN);
+        }
+        for (fd, flags) in self.log.iter().flat_map(Writer::interests) {
+            add(Token::Log, fd, flags);
         }
         for (interest, fd, flags) in self.names.iter().flat_map(dns::Server::interests) {
             add(Token::Names(interest), fd, flags);

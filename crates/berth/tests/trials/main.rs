@@ -23,6 +23,7 @@ mod keep_id;
 mod life;
 mod limits;
 mod links;
+mod logs;
 mod networks;
 mod oci;
 mod programs;

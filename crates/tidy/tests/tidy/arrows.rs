@@ -6,6 +6,8 @@ use tidy::{Package, Packages, Tree, table_after};
 /// What a heavy or dangerous dependency is for, and the one crate that may ask for it.
 const KEPT_IN: &[(&str, &str)] = &[
     ("clap", "berth"),
+    // Old logs, which are compressed and read where nothing is known of stores.
+    ("flate2", "berth-runtime"),
     ("flate2", "berth-store"),
     ("rusqlite", "berth-store"),
     ("rustls", "berth-distribution"),
@@ -86,10 +88,11 @@ fn below(name: &str, table: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 fn heavy_dependencies_stay_in_their_room() {
     for package in Packages::of(Tree::here().root()).ours() {
         for dependency in package.dependencies.iter().filter(|d| !d.is_dev) {
-            let home = KEPT_IN.iter().find(|(heavy, _)| *heavy == dependency.name);
-            if let Some((heavy, home)) = home {
-                assert_eq!(&package.name, home, "{heavy} belongs to {home} alone");
-            }
+            let heavy = &dependency.name;
+            let homes: Vec<_> =
+                KEPT_IN.iter().filter(|(kept, _)| kept == heavy).map(|(_, home)| *home).collect();
+            let is_at_home = homes.is_empty() || homes.contains(&package.name.as_str());
+            assert!(is_at_home, "{heavy} belongs to {} alone", homes.join(" and "));
         }
     }
 }
