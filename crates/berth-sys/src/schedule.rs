@@ -22,7 +22,7 @@ pub struct Attributes {
     pub period: u64,
 }
 
-/// `struct sched_attr` in its first version.
+/// `struct sched_attr` in its second version, since Linux 5.3; an older kernel takes it while what it does not know is 0.
 #[repr(C)]
 struct KernelAttributes {
     size: u32,
@@ -33,6 +33,8 @@ struct KernelAttributes {
     runtime: u64,
     deadline: u64,
     period: u64,
+    utilization_min: u32,
+    utilization_max: u32,
 }
 
 /// How this thread is scheduled from now on.
@@ -46,6 +48,8 @@ pub fn set_attributes(attributes: &Attributes) -> io::Result<()> {
         runtime: attributes.runtime,
         deadline: attributes.deadline,
         period: attributes.period,
+        utilization_min: 0,
+        utilization_max: 0,
     };
     // SAFETY: a struct that says its own size; the kernel only reads it.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const kernel, 0) };

@@ -189,7 +189,7 @@ pub(super) fn read_bundle(path: &std::path::Path) -> Result<Understood<Spec>> {
         }
         result => result.at(path)?,
     };
-    understand(bytes, "/process/capabilities", &format!("the runtime specification `{}`", path.display()))
+    understand(bytes, "/process", &format!("the runtime specification `{}`", path.display()))
 }
 
 /// A specification that was understood before.

@@ -128,7 +128,7 @@ impl Args {
     fn what(&self, context: &Context) -> Result<Process> {
         if let Some(path) = &self.process {
             let what = format!("the process in `{}`", path.display());
-            let understood = understand(std::fs::read(path).at(path)?, "/capabilities", &what)?;
+            let understood = understand(std::fs::read(path).at(path)?, "", &what)?;
             understood.warnings.iter().for_each(|warning| context.log.warn(warning));
             return Ok(understood.document);
         }

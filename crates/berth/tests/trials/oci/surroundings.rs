@@ -131,6 +131,21 @@ fn clocks_limits_names_and_masks() {
 }
 
 #[test]
+fn the_scheduler_s_flags_reach_the_kernel() {
+    let Some(mut bundle) = Bundle::of("exec sleep 100000") else { return };
+    if Command::new("chrt").arg("--version").output().is_err() {
+        return skipped("oci::surroundings", "there is no `chrt`");
+    }
+    bundle.config["process"]["scheduler"] =
+        json!({ "policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"] });
+    assert_eq!(bundle.create(&["create", &bundle.id]), Some(0), "{}", bundle.output());
+    let pid = bundle.state()["pid"].to_string();
+    let said = Command::new("chrt").args(["--pid", &pid]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("SCHED_BATCH|SCHED_RESET_ON_FORK"), "{said}");
+}
+
+#[test]
 fn mounts_are_as_their_options_say() {
     let Some(mut bundle) = Bundle::of(
         "grep -E ' /(ro|rro|rro/sub|plain|up|late|late/in) ' /proc/self/mounts | while read _ at _ options _; do \
