@@ -68,7 +68,7 @@ fn check_one(linux: &Linux, key: &str) -> Result<()> {
 }
 
 /// Whether the container has a namespace of this kind that is not ours, new or joined.
-fn is_own(linux: &Linux, kind: LinuxNamespaceType, name: &str) -> Result<bool> {
+pub(crate) fn is_own(linux: &Linux, kind: LinuxNamespaceType, name: &str) -> Result<bool> {
     let Some(namespace) = linux.namespaces().iter().flatten().find(|n| n.typ() == kind) else {
         return Ok(false);
     };

@@ -2,6 +2,7 @@
 
 use crate::bundle::{Bundle, RootfsMount};
 use crate::init::{has_new, has_selinux};
+use crate::sysctl;
 use berth_oci::{Error, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
@@ -48,7 +49,8 @@ pub(crate) fn spec(spec: &Spec) -> Result<()> {
     if let Some(linux) = spec.linux() {
         namespaces(linux)?;
     }
-    crate::sysctl::check(spec)?;
+    names(spec)?;
+    sysctl::check(spec)?;
     unsupported(spec)
 }
 
@@ -95,6 +97,21 @@ fn namespaces(linux: &Linux) -> Result<()> {
         }
         _ if has_devices(linux) && !kinds.contains(&LinuxNamespaceType::Network) => {
             Err(Error::invalid("`linux.netDevices` needs a network namespace"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Without a namespace for them they would be the host's.
+fn names(spec: &Spec) -> Result<()> {
+    let is_own = match spec.linux() {
+        Some(linux) => sysctl::is_own(linux, LinuxNamespaceType::Uts, "uts")?,
+        None => false,
+    };
+    let names = [("hostname", spec.hostname()), ("domainname", spec.domainname())];
+    match names.iter().find(|(_, name)| name.as_ref().is_some_and(|name| !name.is_empty())) {
+        Some((what, _)) if !is_own => {
+            Err(Error::invalid(format!("unable to set {what} without a private UTS namespace")))
         }
         _ => Ok(()),
     }

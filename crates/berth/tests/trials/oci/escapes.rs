@@ -240,3 +240,26 @@ fn nothing_is_inheritable_unless_asked_for() {
         assert_eq!(bundle.ok(words), "CapInh:\t0000000000000000\n", "{words:?}");
     }
 }
+
+/// Without a namespace for it, the name would be the host's.
+#[test]
+fn the_host_is_not_renamed() {
+    let ours = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let before = ours();
+    for field in ["hostname", "domainname"] {
+        for path in [None, Some("/proc/self/ns/uts")] {
+            let Some(mut bundle) = Bundle::of("true") else { return };
+            bundle.config.as_object_mut().unwrap().remove("hostname");
+            // What is there already: nothing changes even if this fails.
+            bundle.config[field] =
+                fs::read_to_string(format!("/proc/sys/kernel/{field}")).unwrap().trim().into();
+            let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace["type"] != "uts");
+            namespaces.extend(path.map(|path| json!({ "type": "uts", "path": path })));
+            let said = bundle.run();
+            let words = format!("unable to set {field} without a private UTS namespace");
+            assert!(said.code == Some(1) && said.stderr.contains(&words), "{field}, {path:?}: {said:?}");
+        }
+    }
+    assert_eq!(ours(), before);
+}
