@@ -235,7 +235,7 @@ fn give_devices(linux: &Linux, pid: i32) -> Result<()> {
     net::give(&names.collect(), namespace.as_fd())
 }
 
-/// The specification's mounts; a relative source is the bundle's.
+/// The specification's mounts; a relative source is the bundle's, a relative destination the root's.
 fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
     let absolute = |mount: &Mount| {
         let mut mount = mount.clone();
@@ -245,6 +245,7 @@ fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
         if let (true, Some(source)) = (binds, mount.source().clone()) {
             mount.set_source(Some(bundle.join(source)));
         }
+        mount.set_destination(Path::new("/").join(mount.destination()));
         mount
     };
     spec.mounts().iter().flatten().map(|mount| MountPlan::new(&absolute(mount))).collect()

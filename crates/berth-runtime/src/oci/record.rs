@@ -189,7 +189,22 @@ pub(super) fn read_bundle(path: &std::path::Path) -> Result<Understood<Spec>> {
         }
         result => result.at(path)?,
     };
-    understand(bytes, "/process", &format!("the runtime specification `{}`", path.display()))
+    let what = format!("the runtime specification `{}`", path.display());
+    let mut understood = understand::<Spec>(bytes, "/process", &what)?;
+    forget_empty(&mut understood.document);
+    Ok(understood)
+}
+
+/// What is empty was not said: programs in Go cannot tell the one from the other.
+fn forget_empty(spec: &mut Spec) {
+    let Some(linux) = spec.linux_mut() else { return };
+    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+    for namespace in linux.namespaces_mut().iter_mut().flatten() {
+        let path = namespace.path().clone();
+        namespace.set_path(path.filter(|path| !is_empty(path)));
+    }
+    let propagation = linux.rootfs_propagation().clone();
+    linux.set_rootfs_propagation(propagation.filter(|word| !word.is_empty()));
 }
 
 /// A specification that was understood before.

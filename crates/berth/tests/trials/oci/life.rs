@@ -151,3 +151,25 @@ fn a_bundle_that_makes_no_sense_is_refused_and_leaves_nothing() {
         assert!(bundle.is_gone(), "{place}");
     }
 }
+
+/// What a program in Go has not said is there, and empty; a destination from the time before they were absolute is the
+/// root's.
+#[test]
+fn empty_words_say_nothing() {
+    let Some(mut bundle) = Bundle::of("cat /proc/sys/kernel/hostname; cat /mnt/file") else { return };
+    for namespace in bundle.config["linux"]["namespaces"].as_array_mut().unwrap() {
+        namespace["path"] = "".into();
+    }
+    for (place, field) in [("linux", "rootfsPropagation"), ("linux", "cgroupsPath"), ("linux", "mountLabel")]
+        .into_iter()
+        .chain([("process", "apparmorProfile"), ("process", "selinuxLabel")])
+    {
+        bundle.config[place][field] = "".into();
+    }
+    bundle.config["hostname"] = "inside".into();
+    std::fs::write(bundle.path("file"), "shown\n").unwrap();
+    let mount = json!({ "destination": "mnt/file", "type": "", "source": "file", "options": ["rbind", "", "silent", "iversion"] });
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    let said = bundle.run();
+    assert_eq!((said.code, &*said.stdout), (Some(0), "inside\nshown\n"), "{said:?}");
+}
