@@ -6,7 +6,7 @@ use super::plan::{Kind, MountPlan};
 use crate::cgroup::{Hierarchy, Version};
 use berth_oci::{Context, Error, Kind as ErrorKind, Result};
 use berth_sys::mount::{Attributes, set_attributes};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, readlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -37,9 +37,7 @@ pub(crate) fn mount(
         (Kind::Layers { .. }, None) => {
             Err(Error::internal("the layers of a mount have not been opened")).context(what)
         }
-        (Kind::Bind { source, part, recursive }, None) => open_source(source, part.as_deref(), *recursive)
-            .and_then(|tree| bind(root, plan, &tree))
-            .context(what),
+        (Kind::Bind { .. }, None) => open_source(plan).and_then(|tree| bind(root, plan, &tree)).context(what),
         (Kind::New { name, source, options }, _) => {
             new(root, plan, name, source.as_deref(), options).context(what)
         }
@@ -49,9 +47,29 @@ pub(crate) fn mount(
 }
 
 fn bind(root: BorrowedFd<'_>, plan: &MountPlan, tree: &OwnedFd) -> Result<()> {
+    if plan.links.copied && kind_of(tree)? == FileType::Symlink {
+        let text = readlinkat(tree, c"", Vec::new()).map_err(io::Error::from)?;
+        return in_root::make_link(root, &plan.target, &text);
+    }
     let missing = missing_for(tree)?;
     finish(tree, plan)?;
-    attach(tree, &in_root::locate_or_make(root, &plan.target, missing)?)
+    let target = match plan.links.covered {
+        true => cover(root, &plan.target, missing)?,
+        false => in_root::locate_or_make(root, &plan.target, missing)?,
+    };
+    attach(tree, &target)
+}
+
+/// A place where a link would be covered. Not one of the kernel's own: `/proc/self` is where we, too, find ourselves.
+fn cover(root: BorrowedFd<'_>, target: &Path, missing: Missing) -> Result<OwnedFd> {
+    let place = in_root::locate_itself_or_make(root, target, missing)?;
+    let kind = fstatfs(&place).map_err(io::Error::from)?.f_type;
+    match [libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC, libc::DEVPTS_SUPER_MAGIC].contains(&kind) {
+        false => Ok(place),
+        true => {
+            Err(Error::invalid(format!("`{}` is the kernel's and must not be covered", target.display())))
+        }
+    }
 }
 
 fn again(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<()> {
@@ -70,18 +88,27 @@ pub(crate) fn make_read_only_now(root: BorrowedFd<'_>, plans: &[MountPlan]) -> R
 }
 
 /// What a bind shows: a path of the host, or a part of it.
-pub(super) fn open_source(source: &Path, part: Option<&Path>, recursive: bool) -> Result<OwnedFd> {
+pub(super) fn open_source(plan: &MountPlan) -> Result<OwnedFd> {
+    let Kind::Bind { source, part, recursive } = &plan.kind else {
+        return Err(Error::internal("only a bind has a source of the host"));
+    };
     let tree = match part {
-        Some(part) => clone_part(source, part, recursive),
-        None => clone_tree(source, recursive),
+        Some(part) => clone_part(source, part, *recursive),
+        None => clone_path(source, *recursive, plan.links.keeps_source()),
     };
     tree.context(|| format!("cannot bind `{}`", source.display()))
 }
 
 /// A copy of the mount at a path of the host.
 pub(super) fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd> {
+    clone_path(source, recursive, false)
+}
+
+/// The same; a path that is a link may be meant itself.
+fn clone_path(source: &Path, recursive: bool, itself: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, itself);
     Ok(open_tree(CWD, source, flags).map_err(io::Error::from)?)
 }
 
@@ -103,12 +130,11 @@ pub(super) fn clone_at(at: impl AsFd, recursive: bool) -> Result<OwnedFd> {
 }
 
 pub(super) fn missing_for(mount: impl AsFd) -> Result<Missing> {
-    let stat = fstat(mount).map_err(io::Error::from)?;
-    Ok(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        Missing::Directory
-    } else {
-        Missing::File
-    })
+    Ok(if kind_of(mount)? == FileType::Directory { Missing::Directory } else { Missing::File })
+}
+
+fn kind_of(mount: impl AsFd) -> Result<FileType> {
+    Ok(FileType::from_raw_mode(fstat(mount).map_err(io::Error::from)?.st_mode))
 }
 
 fn new(

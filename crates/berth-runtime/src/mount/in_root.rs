@@ -1,9 +1,9 @@
 //! Paths of a container, resolved by the kernel as if the container's root were `/`: no link leads out.
 
 use berth_oci::{Context, Error, Result};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2, readlinkat, symlinkat};
 use rustix::io::Errno;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -66,6 +66,35 @@ pub fn locate_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<
     Err(Error::invalid(format!("`{}` in the container's root is behind too many links", path.display())))
 }
 
+/// The same, but a link that is there already is not followed: the place is the link itself.
+///
+/// # Errors
+/// It cannot be made or opened.
+pub fn locate_itself_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<OwnedFd> {
+    let (parent, name) = split(path)?;
+    let parent = make_directories(&root, &parent)?;
+    make_at(&parent, &name, missing).context(|| cannot_make(path))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, &name, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .context(|| cannot_open(path))
+}
+
+/// Makes a link with this text, unless it is there already; the directories above it, too.
+///
+/// # Errors
+/// Something else is in its place.
+pub fn make_link(root: impl AsFd, path: &Path, text: &CStr) -> Result<()> {
+    let (parent, name) = split(path)?;
+    let parent = make_directories(root, &parent)?;
+    match symlinkat(text, &parent, &name) {
+        Err(Errno::EXIST) if readlinkat(&parent, &name, Vec::new()).is_ok_and(|there| *there == *text) => {
+            Ok(())
+        }
+        made => made.map_err(io::Error::from).context(|| cannot_make(path)),
+    }
+}
+
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
@@ -73,26 +102,31 @@ const MOST_LINKS: usize = 40;
 fn link_at(root: BorrowedFd<'_>, path: &Path) -> Option<PathBuf> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let link = openat2(root, path, flags, Mode::empty(), INSIDE).ok()?;
-    let target = rustix::fs::readlinkat(&link, c"", Vec::new()).ok()?;
+    let target = readlinkat(&link, c"", Vec::new()).ok()?;
     Some(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
 fn make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Result<OwnedFd> {
     let (parent, name) = split(path)?;
     let parent = make_directories(root, &parent)?;
+    make_at(&parent, &name, missing).context(|| cannot_make(path))?;
+    locate(root, path).context(|| cannot_open(path))
+}
+
+/// Where nothing of that name is yet.
+fn make_at(parent: &OwnedFd, name: &OsStr, missing: Missing) -> io::Result<()> {
     let made = match missing {
-        Missing::Directory => mkdirat(&parent, &name, Mode::from(0o755)),
+        Missing::Directory => mkdirat(parent, name, Mode::from(0o755)),
         // EXCL never follows a link: one that has come into the place meanwhile is an error, not a way out.
         Missing::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(&parent, &name, flags, Mode::from(0o755)).map(drop)
+            rustix::fs::openat(parent, name, flags, Mode::from(0o755)).map(drop)
         }
     };
     match made {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(io::Error::from(error)).context(|| cannot_make(path)),
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    locate(root, path).context(|| cannot_open(path))
 }
 
 /// Makes a directory and those above it; answers the last one.
@@ -180,6 +214,28 @@ mod tests {
         check(|root, _| symlink("a", root.join("a")).unwrap(), "/a", Err(()));
         check(|root, _| fs::create_dir(root.join("d")).unwrap(), "/d/../e", Ok("e"));
         check(|root, _| symlink("/proc/self/root", root.join("magic")).unwrap(), "/magic/x", Err(()));
+    }
+
+    #[test]
+    fn a_link_is_a_place_and_a_thing_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        symlink("nowhere", dir.path().join("link")).unwrap();
+        let place = locate_itself_or_make(&root, Path::new("/link"), Missing::File).unwrap();
+        assert_eq!(&*readlinkat(&place, c"", Vec::new()).unwrap(), c"nowhere");
+        assert!(locate_itself_or_make(&root, Path::new("/d/f"), Missing::File).is_ok());
+        assert!(dir.path().join("d/f").is_file() && !dir.path().join("nowhere").exists());
+        symlink("/d", dir.path().join("way")).unwrap();
+        for (path, text, works) in [
+            ("/way/deep/link", c"/a", true),
+            ("/d/deep/link", c"/a", true),
+            ("/d/deep/link", c"/b", false),
+            ("/d/f", c"/a", false),
+            ("/", c"/a", false),
+        ] {
+            assert_eq!(make_link(&root, Path::new(path), text).is_ok(), works, "{path}");
+        }
+        assert_eq!(fs::read_link(dir.path().join("d/deep/link")).unwrap(), Path::new("/a"));
     }
 
     #[test]

@@ -21,6 +21,38 @@ pub(crate) struct MountPlan {
     pub(crate) owners: Option<Owners>,
     /// A new file system starts with a copy of what it covers.
     pub(crate) copy_up: bool,
+    /// What is done about links at either end of a bind.
+    pub(crate) links: Links,
+}
+
+/// Links in the place of what a bind shows, or of where: without a word about them both are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// The source is shown as the link that it is.
+    pub(crate) shown: bool,
+    /// A link in the target's place is covered.
+    pub(crate) covered: bool,
+    /// A source that is a link is made again in the target's place, and nothing is mounted.
+    pub(crate) copied: bool,
+}
+
+impl Links {
+    fn of(has: impl Fn(&str) -> bool, target: &Path) -> Result<Self> {
+        let links =
+            Self { shown: has("src-nofollow"), covered: has("dest-nofollow"), copied: has("copy-symlink") };
+        match links.copied && (links.shown || links.covered) {
+            false => Ok(links),
+            true => Err(Error::invalid(format!(
+                "the mount on `{}` has `copy-symlink`, and with it `src-nofollow` or `dest-nofollow`",
+                target.display()
+            ))),
+        }
+    }
+
+    /// Whether a source that is a link is meant itself.
+    pub(crate) fn keeps_source(self) -> bool {
+        self.shown || self.copied
+    }
 }
 
 /// Files shown with other owners than they have.
@@ -86,17 +118,24 @@ pub(crate) fn option_words() -> Vec<String> {
     let others = [
         "async",
         "bind",
+        "copy-symlink",
         "defaults",
+        "dest-nofollow",
         "dirsync",
         "idmap",
+        "iversion",
         "lazytime",
+        "loud",
         "mand",
+        "noiversion",
         "nolazytime",
         "nomand",
         "norelatime",
         "rbind",
         "remount",
         "ridmap",
+        "silent",
+        "src-nofollow",
         "sync",
         "tmpcopyup",
     ];
@@ -175,6 +214,7 @@ impl MountPlan {
             propagation: 0,
             owners: owners(mount, options)?,
             copy_up: has("tmpcopyup"),
+            links: if bind { Links::of(has, mount.destination())? } else { Links::default() },
         };
         if !plan.target.is_absolute() {
             return Err(Error::invalid(format!(
@@ -218,11 +258,15 @@ impl MountPlan {
             return Ok(());
         }
         match (&mut self.kind, option) {
-            (_, "bind" | "rbind" | "defaults" | "remount" | "idmap" | "ridmap" | "tmpcopyup" | "loud") => {
-                Ok(())
-            }
-            // Words of fstab that mean the kernel's default, or nothing to it.
-            (_, "async" | "nomand" | "noiversion" | "norelatime" | "nouser" | "auto" | "noauto") => Ok(()),
+            (_, "bind" | "rbind" | "defaults" | "remount" | "idmap" | "ridmap" | "tmpcopyup") => Ok(()),
+            // Words of fstab that mean the kernel's default, or nothing to it, or only how much it says.
+            (
+                _,
+                "async" | "nomand" | "norelatime" | "nouser" | "auto" | "noauto" | "silent" | "loud" | "",
+            ) => Ok(()),
+            // File systems that count versions of files do it unasked: the new calls for mounts have no word for it.
+            (_, "iversion" | "noiversion" | "acl") => Ok(()),
+            (Kind::Bind { .. }, "src-nofollow" | "dest-nofollow" | "copy-symlink") => Ok(()),
             (Kind::New { options, .. }, _) => {
                 let (key, value) = match option.split_once('=') {
                     Some((key, value)) => (key, Some(value.to_owned())),
@@ -232,9 +276,10 @@ impl MountPlan {
                 Ok(())
             }
             // mount(2) has never looked at what a bind says about the contents of file systems, and bundles rely on it.
-            (Kind::Bind { .. } | Kind::Again, "sync" | "dirsync" | "mand" | "lazytime" | "nolazytime") => {
-                Ok(())
-            }
+            (
+                Kind::Bind { .. } | Kind::Again,
+                "sync" | "dirsync" | "mand" | "lazytime" | "nolazytime" | "noacl",
+            ) => Ok(()),
             (Kind::Bind { .. }, option)
                 if ["mode=", "size=", "uid=", "gid="].iter().any(|w| option.starts_with(w)) =>
             {
@@ -339,5 +384,20 @@ mod tests {
         assert_eq!(owners, Some(Owners { mappings: None, recursive: true }));
         assert!(plan("bind", &["size=1"]).is_ok() && plan("bind", &["colour=1"]).is_err());
         assert!(plan("none", &[]).is_err());
+        for quiet in ["silent", "loud", "iversion", "noiversion", "acl", ""] {
+            assert_eq!(plan("tmpfs", &[quiet]).unwrap(), plan("tmpfs", &[]).unwrap(), "{quiet}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_unless_a_word_says_otherwise() {
+        let links = |options: &[&str]| plan("bind", options).map(|plan| plan.links);
+        assert_eq!(links(&[]).unwrap(), Links::default());
+        let both = Links { shown: true, covered: true, copied: false };
+        assert_eq!(links(&["src-nofollow", "dest-nofollow"]).unwrap(), both);
+        assert!(links(&["copy-symlink"]).unwrap().keeps_source());
+        for other in ["src-nofollow", "dest-nofollow"] {
+            assert!(links(&["copy-symlink", other]).is_err(), "{other}");
+        }
     }
 }

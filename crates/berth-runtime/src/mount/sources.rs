@@ -72,11 +72,11 @@ fn source(plan: &MountPlan, namespace: Option<Namespace<'_>>, target: &Path) -> 
             None => whole,
         }));
     }
-    let Kind::Bind { source, part, recursive } = &plan.kind else { return Ok(None) };
+    let Kind::Bind { source, .. } = &plan.kind else { return Ok(None) };
     if namespace.is_none() && plan.owners.is_none() {
         return Ok(None);
     }
-    let tree = open_source(source, part.as_deref(), *recursive)?;
+    let tree = open_source(plan)?;
     if let Some(owners) = &plan.owners {
         let mappings = owners.mappings.as_ref().or(namespace.map(|n| n.mappings)).ok_or_else(|| {
             Error::invalid(format!(

@@ -241,6 +241,20 @@ fn nothing_is_inheritable_unless_asked_for() {
     }
 }
 
+/// `/proc/self` is a link; who covers it decides what every program, and the runtime, takes for itself.
+#[test]
+fn a_link_of_the_kernel_is_not_covered() {
+    let Some(mut bundle) = Bundle::of("true") else { return };
+    symlink("anything", bundle.path("link")).unwrap();
+    let mount = json!({
+        "destination": "/proc/self", "type": "bind", "source": bundle.path("link"),
+        "options": ["bind", "src-nofollow", "dest-nofollow"],
+    });
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    let said = bundle.run();
+    assert!(said.code == Some(1) && said.stderr.contains("must not be covered"), "{said:?}");
+}
+
 /// Without a namespace for it, the name would be the host's.
 #[test]
 fn the_host_is_not_renamed() {

@@ -4,6 +4,7 @@ use super::bundle::Bundle;
 use crate::support::skipped;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -178,6 +179,42 @@ fn mounts_are_as_their_options_say() {
         "/ro ro\n/rro ro\n/plain rw\n/up rw\n/late ro\n/late/in rw\ncopied\n755\n710\n1777\ninside\n";
     assert_eq!(said.stdout, expected, "{said:?}");
     assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+}
+
+/// In a user namespace the sources are opened before it is entered.
+#[test]
+fn links_at_either_end_of_a_bind_are_meant_themselves_where_that_is_said() {
+    for of_users in [false, true] {
+        let script = "readlink /source; cat /both; cat /elsewhere; cat /followed; readlink /covered; readlink /new/copy";
+        let Some(mut bundle) = Bundle::of(script) else { return };
+        if of_users {
+            bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+            for field in ["uidMappings", "gidMappings"] {
+                bundle.config["linux"][field] = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+            }
+        }
+        std::fs::write(bundle.path("file"), "of the host\n").unwrap();
+        symlink(bundle.path("file"), bundle.path("link")).unwrap();
+        for name in ["source", "both", "covered"] {
+            symlink("elsewhere", bundle.path("rootfs").join(name)).unwrap();
+        }
+        std::fs::write(bundle.path("rootfs/elsewhere"), "of the image\n").unwrap();
+        let bind = |to: &str, from: &str, options: &[&str]| json!({ "destination": to, "type": "bind", "source": bundle.path(from), "options": options });
+        let mounts = [
+            bind("/source", "link", &["bind", "src-nofollow", "dest-nofollow"]),
+            bind("/both", "link", &["bind", "ro", "dest-nofollow"]),
+            bind("/covered", "link", &["rbind", "src-nofollow", "dest-nofollow"]),
+            bind("/followed", "link", &["bind"]),
+            bind("/new/copy", "link", &["bind", "ro", "copy-symlink"]),
+            bind("/new/file", "file", &["bind", "copy-symlink"]),
+        ];
+        bundle.config["mounts"].as_array_mut().unwrap().extend(mounts);
+        let said = bundle.run();
+        let link = bundle.path("file").display().to_string();
+        let expected = format!("{link}\nof the host\nof the image\nof the host\n{link}\n{link}\n");
+        assert_eq!((said.code, &*said.stdout), (Some(0), &*expected), "{of_users}: {said:?}");
+        assert_eq!(std::fs::read_link(bundle.path("rootfs/new/copy")).unwrap(), bundle.path("file"));
+    }
 }
 
 #[test]
