@@ -207,4 +207,9 @@ fn podman_runs_containers_with_it() {
     assert!(engine.run(&run, &["sh", "-c", "while :; do sleep 0.1; done"]).succeeded);
     engine.ok(&["healthcheck", "run", "health"]);
     engine.ok(&["rm", "-f", "-t", "0", "health"]);
+    let link = place.path("link");
+    std::os::unix::fs::symlink("box.tar", &link).unwrap();
+    let mount = format!("type=bind,src={},dst=/copy,no-dereference", at("link"));
+    let said = engine.run(&["--rm", "--mount", &mount], &["busybox", "readlink", "/copy"]);
+    assert!(said.text.ends_with("box.tar\n"), "{}", said.text);
 }
