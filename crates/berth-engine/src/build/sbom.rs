@@ -6,9 +6,10 @@
 use super::attest::Predicate;
 use berth_build::BuiltImage;
 use berth_oci::{Context, Digest, Result};
+use berth_runtime::in_root;
 use berth_store::Store;
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -213,8 +214,7 @@ fn names(view: &impl AsFd, path: &str) -> Result<Vec<String>> {
 }
 
 fn open(view: &impl AsFd, path: &str, flags: OFlags) -> io::Result<File> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(File::from(rustix::fs::openat2(view, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?))
+    in_root::open(view, path.as_ref(), flags).map(File::from)
 }
 
 fn is_nothing(error: &io::Error) -> bool {

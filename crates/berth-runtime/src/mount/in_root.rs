@@ -25,7 +25,7 @@ const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICL
 /// # Errors
 /// It is not there, or may not be entered.
 pub fn locate(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
+    resolved(root, path, OFlags::PATH, INSIDE)
 }
 
 /// The same, where no component may be a link: for the kernel's own file systems, which must be where they say.
@@ -33,8 +33,7 @@ pub fn locate(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// As [`locate`], and where a component is a link.
 pub fn locate_exactly(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    let resolve = INSIDE | ResolveFlags::NO_SYMLINKS;
-    Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    resolved(root, path, OFlags::PATH, INSIDE | ResolveFlags::NO_SYMLINKS)
 }
 
 /// Opens a path inside `root` for use.
@@ -42,8 +41,23 @@ pub fn locate_exactly(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// As [`locate`], and what the flags forbid.
 pub fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)?)
+    resolved(root, path, flags, INSIDE)
 }
+
+/// When anything is renamed or mounted on the machine while `..` is looked up, the kernel cannot be sure that it stayed
+/// inside, and says so. Who renames without end has only so many tries to keep us from it.
+fn resolved(root: impl AsFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    for _ in 1..MOST_TRIES {
+        match openat2(&root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            answer => return Ok(answer?),
+        }
+    }
+    Ok(openat2(root, path, flags, Mode::empty(), resolve)?)
+}
+
+const MOST_TRIES: usize = 1000;
 
 /// [`locate`], making what is missing on the way, as root and with docker's modes. A link that leads to nothing leads to
 /// what is made: images have `/etc/resolv.conf` lead to a file of a service that does not run in containers.
@@ -100,8 +114,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a link leads whose own place is there.
 fn link_at(root: BorrowedFd<'_>, path: &Path) -> Option<PathBuf> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let link = openat2(root, path, flags, Mode::empty(), INSIDE).ok()?;
+    let link = open(root, path, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
     let target = readlinkat(&link, c"", Vec::new()).ok()?;
     Some(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
@@ -214,6 +227,28 @@ mod tests {
         check(|root, _| symlink("a", root.join("a")).unwrap(), "/a", Err(()));
         check(|root, _| fs::create_dir(root.join("d")).unwrap(), "/d/../e", Ok("e"));
         check(|root, _| symlink("/proc/self/root", root.join("magic")).unwrap(), "/magic/x", Err(()));
+    }
+
+    /// Whoever renames anything on the machine makes the kernel unsure of where `..` leads.
+    #[test]
+    fn renames_elsewhere_are_no_reason_to_fail() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/a/b")).unwrap();
+        let root = File::open(dir.path().join("root")).unwrap();
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        File::create(&one).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).unwrap();
+                }
+            });
+            let path = Path::new("/a/b/../../a/../a/b/..");
+            let failed: Vec<_> = (0..20_000).filter_map(|_| locate(&root, path).err()).collect();
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_empty(), "{} of 20000: {}", failed.len(), failed[0]);
+        });
     }
 
     #[test]

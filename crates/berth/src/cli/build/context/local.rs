@@ -7,7 +7,8 @@ use super::DOCKERFILE_LIMIT;
 use berth_build::dockerfile::did_you_mean;
 use berth_build::ignore::{Ignore, IgnoreFile};
 use berth_oci::{AtPath, Error, Result};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use berth_runtime::in_root;
+use rustix::fs::{CWD, Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -51,9 +52,7 @@ pub(super) fn dockerfile_inside(tree: &Path, file: Option<&Path>) -> Result<(Str
 fn open_inside(tree: &Path, name: &Path) -> io::Result<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::openat(CWD, tree, flags, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(&top, name, flags, Mode::empty(), resolve)?);
+    let file = File::from(in_root::open(&top, name, OFlags::RDONLY | OFlags::NONBLOCK)?);
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(ErrorKind::NotFound.into()),
