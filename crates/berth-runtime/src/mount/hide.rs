@@ -60,11 +60,19 @@ pub(crate) fn make_read_only(root: BorrowedFd<'_>, paths: &[String]) -> Result<(
     Ok(())
 }
 
-/// Never through a link: a cover must lie on what it is meant for.
+/// Through links that the container's programs would follow, too, but to the kernel's file systems never: there a cover
+/// must lie on what it is meant for, and not on what an image has put into its place.
 fn present(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
-    match in_root::locate_exactly(root, Path::new(path)) {
+    let path = &Path::new("/").join(path);
+    let of_kernel = ["/proc", "/sys"].iter().find_map(|top| Some((top, path.strip_prefix(top).ok()?)));
+    let located = match of_kernel {
+        Some((top, below)) => in_root::locate_exactly(root, Path::new(top))
+            .and_then(|top| in_root::locate(top, &Path::new("/").join(below))),
+        None => in_root::locate(root, path),
+    };
+    match located {
         Ok(target) => Ok(Some(target)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
-        Err(error) => Err(error).context(|| format!("cannot cover `{path}`")),
+        Err(error) => Err(error).context(|| format!("cannot cover `{}`", path.display())),
     }
 }

@@ -312,3 +312,29 @@ fn preserved_descriptors_reach_the_program_and_no_others() {
     assert_eq!(run("3<a 4<b 7<a", "2"), "a\nb\n0 1 2 3 4 5 ");
     assert!(run("3<a", "2").contains("descriptor 4 is to be preserved, but is not open"));
 }
+
+#[test]
+fn what_is_hidden_behind_a_link_is_hidden() {
+    let Some(mut bundle) =
+        Bundle::of("cat /var/secret /opt/secret; ls /linked; touch /opt/x; touch /var/ro/x")
+    else {
+        return;
+    };
+    let rootfs = bundle.path("rootfs");
+    for name in ["opt/ro", "directory"] {
+        std::fs::create_dir_all(rootfs.join(name)).unwrap();
+    }
+    std::fs::write(rootfs.join("opt/secret"), "seen\n").unwrap();
+    std::fs::write(rootfs.join("directory/file"), "").unwrap();
+    symlink("/opt", rootfs.join("var")).unwrap();
+    symlink("../../directory", rootfs.join("linked")).unwrap();
+    symlink("/proc/self/root", rootfs.join("way")).unwrap();
+    bundle.config["linux"]["maskedPaths"] = json!(["/var/secret", "linked", "/nosuch", "/sys/class/net/lo"]);
+    bundle.config["linux"]["readonlyPaths"] = json!(["/var/ro"]);
+    let said = bundle.run();
+    assert_eq!(said.stdout, "", "{said:?}");
+    assert!(said.stderr.contains("/var/ro/x: Read-only") && !said.stderr.contains("/opt/x"), "{said:?}");
+    // A link of the kernel's leads out of the root.
+    bundle.config["linux"]["maskedPaths"] = json!(["/way/etc"]);
+    assert_eq!(bundle.run().code, Some(1));
+}
