@@ -74,10 +74,26 @@ pub(super) fn assume(
     };
     step(set_capabilities(None, sets), "set capabilities")?;
     step(clear_ambient_capability_set(), "clear ambient capabilities")?;
-    for capability in (set_of(wanted.ambient()) & possible).iter() {
+    for capability in ambient(&wanted, possible).iter() {
         step(configure_capability_in_ambient_set(capability, true), "set ambient capabilities")?;
     }
     Ok(())
+}
+
+/// The kernel has ambient only what is permitted and inheritable already: capabilities(7).
+fn ambient(wanted: &LinuxCapabilities, possible: CapabilitySet) -> CapabilitySet {
+    set_of(wanted.ambient()) & set_of(wanted.permitted()) & set_of(wanted.inheritable()) & possible
+}
+
+/// Those that [`assume`] leaves out. In a user namespace of its own everything is possible.
+pub(crate) fn left_out(wanted: &LinuxCapabilities, is_in_user_namespace: bool) -> Vec<Capability> {
+    let possible = if is_in_user_namespace { CapabilitySet::all() } else { possible() };
+    let sets = [wanted.bounding(), wanted.effective(), wanted.permitted(), wanted.inheritable()];
+    let impossible =
+        sets.into_iter().map(set_of).fold(CapabilitySet::empty(), |all, set| all | set) & !possible;
+    let all = impossible | (set_of(wanted.ambient()) & !ambient(wanted, possible));
+    let is_left_out = |capability: &Capability| set_of(&Some([*capability].into())).intersects(all);
+    CAPABILITIES.into_iter().filter(is_left_out).collect()
 }
 
 /// The specification's default set is not empty; ours is.
@@ -190,6 +206,23 @@ mod tests {
             (Capability::CheckpointRestore, CapabilitySet::CHECKPOINT_RESTORE),
         ] {
             assert_eq!(1 << number(capability), expected.bits(), "{capability:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_ambient_is_left_out() {
+        let (chown, kill) = (Capability::Chown, Capability::Kill);
+        for (permitted, inheritable, ambient, expected) in [
+            (&[chown, kill][..], &[chown, kill][..], &[chown, kill][..], &[][..]),
+            (&[chown, kill], &[chown], &[chown, kill], &[kill]),
+            (&[kill], &[chown, kill], &[chown, kill], &[chown]),
+            (&[], &[], &[kill, chown], &[chown, kill]),
+            (&[chown], &[], &[], &[]),
+        ] {
+            let set = |all: &[Capability]| Some(all.iter().copied().collect());
+            let mut wanted = empty(LinuxCapabilities::default());
+            wanted.set_permitted(set(permitted)).set_inheritable(set(inheritable)).set_ambient(set(ambient));
+            assert_eq!(left_out(&wanted, true), expected, "{wanted:?}");
         }
     }
 }

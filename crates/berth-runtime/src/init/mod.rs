@@ -21,7 +21,7 @@ pub(crate) use channel::{Channel, Message};
 pub(crate) use container::{ContainerPlan, Inherited, container};
 pub(crate) use exec::{ExecPlan, exec};
 pub(crate) use gate::Gate;
-pub(crate) use identity::CAPABILITIES;
+pub(crate) use identity::{CAPABILITIES, left_out};
 pub(crate) use limits::take_descriptors;
 pub(crate) use surroundings::{become_root, has_new};
 

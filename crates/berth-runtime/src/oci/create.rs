@@ -7,7 +7,7 @@ use crate::birth::{self, Born};
 use crate::bundle::{RootfsMount, Seccomp};
 use crate::cgroup::{Cgroup, CgroupPlan, Layout, Version};
 use crate::hook::{self, Subject};
-use crate::init::{ContainerPlan, Gate, Message, Stdio, has_new};
+use crate::init::{self, ContainerPlan, Gate, Message, Stdio, has_new};
 use crate::mount::{CgroupMounts, MountPlan};
 use crate::net;
 use crate::systemd::{Manager, Placeholder, Unit};
@@ -52,8 +52,10 @@ impl Runtime {
     pub fn create(&self, create: &Create<'_>) -> Result<Child> {
         let bundle = fs::canonicalize(create.bundle).at(create.bundle)?;
         let config = create.config.unwrap_or(Path::new("config.json"));
-        let Understood { document: mut spec, text, warnings } = read_bundle(&bundle.join(config))?;
+        let Understood { document: mut spec, text, mut warnings } = read_bundle(&bundle.join(config))?;
         check(&spec, create)?;
+        warnings
+            .extend(spec.process().as_ref().and_then(|process| not_given(process, spec.linux().as_ref())));
         if let (Some(process), false) = (spec.process_mut(), create.environment.is_empty()) {
             process.env_mut().get_or_insert_default().extend(create.environment.iter().cloned());
         }
@@ -249,6 +251,16 @@ fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
         mount
     };
     spec.mounts().iter().flatten().map(|mount| MountPlan::new(&absolute(mount))).collect()
+}
+
+/// What the specification wants to be warned of: capabilities that are asked for and cannot be had.
+pub(super) fn not_given(process: &Process, linux: Option<&Linux>) -> Option<String> {
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    let is_in_user_namespace = namespaces.iter().any(|n| n.typ() == LinuxNamespaceType::User);
+    let left_out = init::left_out(process.capabilities().as_ref()?, is_in_user_namespace);
+    let names: Vec<_> = left_out.iter().map(|capability| format!("CAP_{capability}")).collect();
+    (!names.is_empty())
+        .then(|| format!("capabilities that cannot be given are left out: {}", names.join(", ")))
 }
 
 /// A terminal of the container's, or our own standard streams.

@@ -1,6 +1,6 @@
 //! Further processes in a running container.
 
-use super::create::{end, stdio, write_pid};
+use super::create::{end, not_given, stdio, write_pid};
 use super::record::{Condition, read_spec};
 use super::{Child, Runtime, terminal};
 use crate::birth;
@@ -169,11 +169,12 @@ impl Runtime {
                 None => break,
             }
         }
-        let Some((warnings, terminal)) = ready else {
+        let Some((mut warnings, terminal)) = ready else {
             end(&born.pidfd)?;
             return Err(Error::internal("the process ended before its program could start"));
         };
         write_pid(options.pid_file, born.pid)?;
+        warnings.extend(not_given(options.process, Some(&linux)));
         Ok(Child { pid: born.pid, pidfd: born.pidfd, terminal, warnings })
     }
 }

@@ -313,6 +313,26 @@ fn preserved_descriptors_reach_the_program_and_no_others() {
     assert!(run("3<a", "2").contains("descriptor 4 is to be preserved, but is not open"));
 }
 
+/// runc and crun start such containers, and the specification wants a warning.
+#[test]
+fn capabilities_that_cannot_be_ambient_are_left_out_with_a_warning() {
+    let Some(mut bundle) = Bundle::of("grep -E 'Cap(Prm|Amb)' /proc/self/status | tr '\\t\\n' '  '") else {
+        return;
+    };
+    let both = ["CAP_CHOWN", "CAP_KILL"];
+    bundle.config["process"]["capabilities"] = json!({
+        "bounding": both, "permitted": both, "effective": both, "inheritable": ["CAP_KILL"], "ambient": both,
+    });
+    let said = bundle.run();
+    assert_eq!(
+        (said.code, &*said.stdout),
+        (Some(0), "CapPrm: 0000000000000021 CapAmb: 0000000000000020 "),
+        "{said:?}"
+    );
+    let log = std::fs::read_to_string(bundle.path("log")).unwrap();
+    assert!(log.contains("cannot be given are left out: CAP_CHOWN\""), "{log}");
+}
+
 #[test]
 fn what_is_hidden_behind_a_link_is_hidden() {
     let Some(mut bundle) =
