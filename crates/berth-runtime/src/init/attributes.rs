@@ -75,9 +75,23 @@ pub(super) fn for_scheduling(process: &Process) -> Result<()> {
     }
     if let Some(scheduler) = process.scheduler() {
         schedule::set_attributes(&scheduling(scheduler)?)
-            .context(|| format!("cannot set `process.scheduler` to {scheduler:?}"))?;
+            .map_err(|error| cannot_schedule(scheduler, error))?;
     }
     Ok(())
+}
+
+fn cannot_schedule(scheduler: &Scheduler, error: io::Error) -> Error {
+    let policy = scheduler.policy();
+    let is_real_time = matches!(policy, LinuxSchedulerPolicy::SchedFifo | LinuxSchedulerPolicy::SchedRr);
+    let is_denied = error.raw_os_error() == Some(libc::EPERM);
+    let refused = Error::internal(format!("cannot set `process.scheduler` to {policy}")).caused_by(error);
+    match is_real_time && is_denied {
+        true => refused.hint(
+            "it takes CAP_SYS_NICE and, where cgroup v1 limits real time, a share of it: \
+             `linux.resources.cpu.realtimeRuntime`",
+        ),
+        false => refused,
+    }
 }
 
 /// The kernel's form: the class above the level.

@@ -147,6 +147,25 @@ fn the_scheduler_s_flags_reach_the_kernel() {
 }
 
 #[test]
+fn real_time_needs_a_share_of_it_where_cgroups_limit_that() {
+    let Some(mut bundle) = Bundle::of("exec sleep 100000") else { return };
+    if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        return skipped("oci::surroundings", "real time is not limited by cgroups");
+    }
+    bundle.config["process"]["scheduler"] = json!({ "policy": "SCHED_FIFO", "priority": 10 });
+    let said = bundle.run();
+    let words = ["cannot set `process.scheduler` to SCHED_FIFO", "linux.resources.cpu.realtimeRuntime"];
+    assert!(said.code == Some(1) && words.iter().all(|words| said.stderr.contains(words)), "{said:?}");
+    bundle.config["linux"]["resources"]["cpu"] =
+        json!({ "realtimeRuntime": 1000, "realtimePeriod": 1_000_000 });
+    assert_eq!(bundle.create(&["create", &bundle.id]), Some(0), "{}", bundle.output());
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", bundle.state()["pid"])).unwrap();
+    // proc(5): rt_priority and policy are the fields 40 and 41; the name before the third may have spaces.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    assert_eq!(fields[37..39], ["10", "1"], "{stat}");
+}
+
+#[test]
 fn mounts_are_as_their_options_say() {
     let Some(mut bundle) = Bundle::of(
         "grep -E ' /(ro|rro|rro/sub|plain|up|late|late/in) ' /proc/self/mounts | while read _ at _ options _; do \
