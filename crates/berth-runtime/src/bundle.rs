@@ -150,6 +150,9 @@ pub struct Log {
     /// A syslog server as well.
     #[serde(default)]
     pub syslog: Option<LogSyslog>,
+    /// Bytes that may wait for whoever is slow, where the container must wait for nobody: a process of its own writes then.
+    #[serde(default)]
+    pub buffer: Option<usize>,
 }
 
 /// Files in docker's json-file format.
@@ -221,6 +224,11 @@ pub enum SyslogFormat {
 }
 
 impl Log {
+    /// Whether it is kept anywhere.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.file.is_some() || self.journal.is_some() || self.syslog.is_some()
+    }
+
     /// A json-file log that can fill at most 30 MB.
     #[must_use]
     pub fn json_file(path: PathBuf) -> Self {

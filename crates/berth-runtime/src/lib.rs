@@ -125,6 +125,7 @@ pub fn role(arguments: &[std::ffi::OsString]) -> Option<i32> {
     match arguments.get(1)?.to_str()? {
         connection::MONITOR_ROLE => Some(monitor::role()),
         rootless::ROLE => Some(rootless::role(arguments)),
+        log::WRITER_ROLE => Some(log::writer_role()),
         log::PACKER_ROLE => Some(log::packer_role()),
         _ => None,
     }

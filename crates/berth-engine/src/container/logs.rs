@@ -52,7 +52,7 @@ impl Engine {
                 attributes,
             })
         };
-        Ok(match wanted.driver {
+        let log = match wanted.driver {
             LogDriver::None => Log::default(),
             LogDriver::JsonFile => Log { file: Some(file(JSON_FILE, attributes)?), ..Log::default() },
             LogDriver::Local => Log { file: Some(file(LOCAL, BTreeMap::new())?), ..Log::default() },
@@ -66,7 +66,9 @@ impl Engine {
                 file: Some(file(JSON_FILE, attributes)?),
                 ..Log::default()
             },
-        })
+        };
+        let buffer = wanted.buffer().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(Log { buffer, ..log })
     }
 }
 

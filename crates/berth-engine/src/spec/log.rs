@@ -2,7 +2,7 @@
 //!
 //! Invariant: an option that is accepted does something; what it was is remembered as it was written.
 
-use super::size::parse_decimal;
+use super::size::{parse_decimal, parse_ram};
 use super::syslog;
 use berth_oci::{Error, Result};
 use berth_runtime::LogSyslog;
@@ -24,7 +24,25 @@ pub struct LogSpec {
     pub max_file: Option<u32>,
     /// Whether those that are not written any more are compressed; the driver knows where nobody says.
     pub compress: Option<bool>,
+    /// Whether the container waits for its log.
+    pub mode: LogMode,
+    /// Bytes that may wait for it where the container does not.
+    pub max_buffer_size: Option<u64>,
 }
+
+/// Whether a container waits for its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogMode {
+    /// It does: nothing of what it says is lost to its files.
+    #[default]
+    Blocking,
+    /// It does not: what has no room in a buffer is lost.
+    NonBlocking,
+}
+
+/// Docker's buffer, where nobody says how large it is.
+const BUFFER: u64 = 1_000_000;
 
 /// In what way output is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +125,10 @@ impl LogSpec {
             log.set(key, value)?;
             log.options.insert(key.clone(), value.clone());
         }
+        if log.max_buffer_size.is_some() && log.mode == LogMode::Blocking {
+            let only = "logger: max-buffer-size option is only supported with 'mode=non-blocking'";
+            return Err(Error::invalid(only));
+        }
         if log.compress == Some(true) && log.max_file == Some(1) {
             return Err(log.nothing_to_compress());
         }
@@ -145,16 +167,14 @@ impl LogSpec {
                 self.max_file = Some(files);
             }
             "compress" => self.compress = Some(truth(value)?),
-            "mode" if value == "blocking" => {}
             "mode" => {
-                return Err(Error::unsupported(format!("log mode `{value}` is not supported"))
-                    .hint("output is never lost: the mode is blocking"));
+                self.mode = match value {
+                    "" | "blocking" => LogMode::Blocking,
+                    "non-blocking" => LogMode::NonBlocking,
+                    _ => return Err(mode_unknown(value)),
+                }
             }
-            "max-buffer-size" => {
-                return Err(Error::invalid(
-                    "max-buffer-size option is only supported with 'mode=non-blocking'",
-                ));
-            }
+            "max-buffer-size" => self.max_buffer_size = Some(parse_ram(value).map_err(buffer_size)?),
             "labels-regex" | "env-regex" => drop(pattern(key, value)?),
             "syslog-address" => drop(syslog::address(value)?),
             "syslog-facility" => drop(syslog::facility(value)?),
@@ -207,6 +227,12 @@ impl LogSpec {
         })
     }
 
+    /// Bytes that may wait for the log, where the container does not.
+    #[must_use]
+    pub fn buffer(&self) -> Option<u64> {
+        (self.mode == LogMode::NonBlocking).then(|| self.max_buffer_size.unwrap_or(BUFFER))
+    }
+
     /// Whether files that are not written any more are compressed: docker's `local` does it unasked.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
@@ -233,6 +259,15 @@ impl Chosen {
 fn pattern(key: &str, text: &str) -> Result<Regex> {
     let pattern = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
     pattern.map_err(|_| Error::invalid(format!("invalid {key}: `{text}` is not a regular expression")))
+}
+
+fn mode_unknown(value: &str) -> Error {
+    Error::invalid(format!("logger: logging mode not supported: {value}"))
+        .hint("the modes are blocking and non-blocking")
+}
+
+fn buffer_size(error: Error) -> Error {
+    Error::invalid(format!("error parsing option max-buffer-size: {error}"))
 }
 
 /// As Go reads it.
@@ -308,7 +343,19 @@ mod tests {
                 "compression cannot be enabled when max file count is 1",
             ),
             ("local", &[("max-file", "1"), ("compress", "F")], "local None Some(1)"),
-            ("json-file", &[("mode", "non-blocking")], "log mode `non-blocking` is not supported"),
+            ("json-file", &[("mode", "x")], "logger: logging mode not supported: x"),
+            ("json-file", &[("mode", "non-blocking")], "json-file None None waits 1000000"),
+            ("syslog", &[("max-buffer-size", "2k"), ("mode", "non-blocking")], "syslog None None waits 2048"),
+            (
+                "json-file",
+                &[("max-buffer-size", "1m"), ("mode", "blocking")],
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+            ),
+            (
+                "json-file",
+                &[("mode", "non-blocking"), ("max-buffer-size", "x")],
+                "error parsing option max-buffer-size: invalid size: 'x'",
+            ),
             ("json-file", &[("env-regex", "(")], "invalid env-regex: `(` is not a regular expression"),
             ("json-file", &[("tag", "{{.Nope}}")], "failed to parse the log tag `{{.Nope}}`"),
             ("json-file", &[("tag", "{{.ID")], "failed to parse the log tag `{{.ID`"),
@@ -322,7 +369,8 @@ mod tests {
                 |e| e.to_string(),
                 |l| {
                     let compressed = if l.is_compressed() { " compressed" } else { "" };
-                    format!("{} {:?} {:?}{compressed}", l.driver(), l.max_size, l.max_file)
+                    let waits = l.buffer().map_or_else(String::new, |bytes| format!(" waits {bytes}"));
+                    format!("{} {:?} {:?}{compressed}{waits}", l.driver(), l.max_size, l.max_file)
                 },
             );
             assert_eq!(got, expected);

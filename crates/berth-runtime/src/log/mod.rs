@@ -5,6 +5,8 @@
 //! Invariant: a line on disk is complete or, at the very end of the newest file, being written; a reader waits for
 //! its end.
 
+mod backlog;
+mod beside;
 mod file;
 mod journald;
 mod lines;
@@ -14,6 +16,7 @@ mod reader;
 mod syslog;
 mod writer;
 
+pub(crate) use beside::{ROLE as WRITER_ROLE, role as writer_role};
 pub(crate) use lines::Lines;
 pub use lines::Woken;
 pub(crate) use packer::{ROLE as PACKER_ROLE, role as packer_role};

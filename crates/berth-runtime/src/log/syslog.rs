@@ -3,21 +3,20 @@
 //! Invariant: a server that is slow or gone never holds the container up. It is asked again from time to time; what it
 //! cannot take meanwhile is lost to it, not to the container's own files.
 
+use super::backlog::Backlog;
 use crate::bundle::{LogSyslog, SyslogAddress, SyslogFormat};
 use crate::protocol::Channel;
 use berth_oci::{Context, Error, Result};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
     socket_with,
 };
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,8 +26,6 @@ const LOCAL: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 const PATIENCE: Duration = Duration::from_secs(10);
 /// From one try to reach a server that is gone to the next.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes that wait for a slow server.
-const BACKLOG: usize = 1 << 20;
 const INFORMATION: u8 = 6;
 const ERROR: u8 = 3;
 
@@ -42,10 +39,8 @@ pub(super) struct SyslogWriter {
     socket: Option<OwnedFd>,
     /// When it was last tried to reach a server that was gone.
     tried: Instant,
-    /// Messages that the server has not taken, and how much of the first one it has.
-    waiting: VecDeque<Vec<u8>>,
-    sent: usize,
-    waiting_bytes: usize,
+    /// Messages that the server has not taken.
+    waiting: Backlog,
 }
 
 /// An address that is known to be one.
@@ -60,7 +55,7 @@ impl SyslogWriter {
     ///
     /// # Errors
     /// `Unavailable`: nobody listens there.
-    pub(super) fn open(log: LogSyslog) -> Result<Self> {
+    pub(super) fn open(log: LogSyslog, room: usize) -> Result<Self> {
         let (target, socket) = reach(&log.address)?;
         Ok(Self {
             log,
@@ -69,40 +64,30 @@ impl SyslogWriter {
             target,
             socket: Some(socket),
             tried: Instant::now(),
-            waiting: VecDeque::new(),
-            sent: 0,
-            waiting_bytes: 0,
+            waiting: Backlog::new(room),
         })
     }
 
     /// Sends what can be sent at once; the rest waits for the next time.
-    pub(super) fn put(&mut self, channel: Channel, lines: &[Vec<u8>]) {
+    pub(super) fn put(&mut self, channel: Channel, lines: &[Vec<u8>], now: Timestamp) {
         let severity = if channel == Channel::Stderr { ERROR } else { INFORMATION };
-        let now = Timestamp::now().to_zoned_datetime(self.zone.clone());
+        let now = now.to_zoned_datetime(self.zone.clone());
         for line in lines {
             let message = self.message(severity, &now, line);
-            if self.waiting_bytes + message.len() <= BACKLOG {
-                self.waiting_bytes += message.len();
-                self.waiting.push_back(message);
-            }
+            self.flush();
+            self.waiting.push(message);
         }
         self.flush();
     }
 
-    /// The container has ended: a slow server gets a moment for what it has not taken.
-    pub(super) fn finish(&mut self) {
-        let deadline = Instant::now() + PAUSE;
-        loop {
-            self.flush();
-            let left = deadline.saturating_duration_since(Instant::now());
-            let (Some(socket), false, false) = (&self.socket, self.waiting.is_empty(), left.is_zero()) else {
-                return;
-            };
-            let wait = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            if poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&wait)).is_err() {
-                return;
-            }
-        }
+    /// Writable when there is something to [flush](Self::flush).
+    pub(super) fn interest(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().filter(|_| !self.waiting.is_empty()).map(AsFd::as_fd)
+    }
+
+    /// When a server that is gone is to be tried again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.socket.is_none() && !self.waiting.is_empty()).then(|| self.tried + PAUSE)
     }
 
     /// A message with the end of line that ends it in a stream (RFC 6587 §3.4.2).
@@ -125,7 +110,8 @@ impl SyslogWriter {
         [head.as_bytes(), line.strip_suffix(b"\n").unwrap_or(line), b"\n"].concat()
     }
 
-    fn flush(&mut self) {
+    /// Sends what can be sent at once.
+    pub(super) fn flush(&mut self) {
         while let Some(message) = self.waiting.front() {
             let Some(socket) = &self.socket else {
                 if self.tried.elapsed() < PAUSE {
@@ -138,21 +124,17 @@ impl SyslogWriter {
                 }
                 continue;
             };
-            match self.target.send(socket, &message[self.sent..]) {
-                Ok(count) => self.sent += count,
+            match self.target.send(socket, message) {
+                Ok(count) => self.waiting.advance(count),
                 // Its queue is full, or it has not accepted yet.
-                Err(Errno::AGAIN | Errno::NOBUFS) => return,
-                // Only a datagram can be too long.
-                Err(Errno::MSGSIZE) => self.sent = message.len(),
+                Err(Errno::AGAIN) => return,
+                // Only a datagram can be too long, or find the kernel's own queue full.
+                Err(Errno::MSGSIZE | Errno::NOBUFS) => self.waiting.skip(),
                 Err(_) => {
                     // Who listens there next begins with a whole message.
-                    (self.socket, self.sent) = (None, 0);
+                    self.socket = None;
+                    self.waiting.restart();
                 }
-            }
-            if self.sent == message.len() {
-                self.waiting_bytes -= message.len();
-                self.sent = 0;
-                self.waiting.pop_front();
             }
         }
     }
@@ -244,6 +226,7 @@ fn nobody(place: &str, cause: Option<io::Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
     use std::os::unix::net::UnixDatagram;
@@ -270,7 +253,7 @@ mod tests {
             ),
         ] {
             let mut writer =
-                SyslogWriter::open(log(SyslogAddress::UnixDatagram(path.clone()), format)).unwrap();
+                SyslogWriter::open(log(SyslogAddress::UnixDatagram(path.clone()), format), 1000).unwrap();
             writer.host = "box".to_owned();
             let now = moment.to_zoned_datetime(TimeZone::fixed(jiff::tz::offset(zone)));
             assert_eq!(String::from_utf8(writer.message(INFORMATION, &now, b"x\n")).unwrap(), expected);
@@ -283,9 +266,9 @@ mod tests {
         let path = dir.path().join("log");
         let server = UnixDatagram::bind(&path).unwrap();
         let mut writer =
-            SyslogWriter::open(log(SyslogAddress::UnixDatagram(path), SyslogFormat::Local)).unwrap();
-        writer.put(Channel::Stdout, &[b"one\n".to_vec(), b"part".to_vec()]);
-        writer.put(Channel::Stderr, &[b"two\n".to_vec()]);
+            SyslogWriter::open(log(SyslogAddress::UnixDatagram(path), SyslogFormat::Local), 1000).unwrap();
+        writer.put(Channel::Stdout, &[b"one\n".to_vec(), b"part".to_vec()], Timestamp::now());
+        writer.put(Channel::Stderr, &[b"two\n".to_vec()], Timestamp::now());
         let mut bytes = [0; 512];
         for (priority, text) in [("<30>", ": one\n"), ("<30>", ": part\n"), ("<27>", ": two\n")] {
             let length = server.recv(&mut bytes).unwrap();
@@ -298,22 +281,22 @@ mod tests {
     fn a_server_that_comes_back_goes_on_with_whole_messages() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = SyslogAddress::Tcp(server.local_addr().unwrap().to_string());
-        let mut writer = SyslogWriter::open(log(address, SyslogFormat::Rfc5424)).unwrap();
+        let mut writer = SyslogWriter::open(log(address, SyslogFormat::Rfc5424), 1000).unwrap();
         let line = |stream: &TcpStream| {
             let mut line = String::new();
             BufReader::new(stream).read_line(&mut line).unwrap();
             line
         };
         let (stream, _) = server.accept().unwrap();
-        writer.put(Channel::Stdout, &[b"one\n".to_vec()]);
+        writer.put(Channel::Stdout, &[b"one\n".to_vec()], Timestamp::now());
         assert!(line(&stream).ends_with(" - one\n"));
         drop(stream);
         // The server's end of the connection has arrived when a look at it finds nothing more to come.
         let socket = writer.socket.as_ref().unwrap();
         poll(&mut [PollFd::new(socket, PollFlags::IN)], None).unwrap();
-        writer.put(Channel::Stdout, &[b"two\n".to_vec()]);
+        writer.put(Channel::Stdout, &[b"two\n".to_vec()], Timestamp::now());
         writer.tried -= PAUSE;
-        writer.put(Channel::Stderr, &[b"three\n".to_vec()]);
+        writer.put(Channel::Stderr, &[b"three\n".to_vec()], Timestamp::now());
         let (stream, _) = server.accept().unwrap();
         assert!(line(&stream).ends_with(" - two\n"));
     }
@@ -326,7 +309,7 @@ mod tests {
             SyslogAddress::UnixDatagram(dir.path().join("none")),
             SyslogAddress::Tcp("127.0.0.1:1".to_owned()),
         ] {
-            let error = SyslogWriter::open(log(address, SyslogFormat::Local)).unwrap_err();
+            let error = SyslogWriter::open(log(address, SyslogFormat::Local), 1000).unwrap_err();
             assert!(error.to_string().contains("there is no syslog server at"), "{error}");
         }
     }

@@ -229,7 +229,7 @@ impl Monitor {
     }
 
     /// What the log could not do at once.
-    fn tend_log(&mut self) {
+    pub(super) fn tend_log(&mut self) {
         if let Some(log) = &mut self.log
             && let Err(error) = log.tend()
         {

@@ -215,6 +215,7 @@ impl Monitor {
         while !self.is_over || self.clients.values().any(Client::has_outgoing) || self.is_awaiting_creator() {
             self.due.names = self.names.as_ref().and_then(dns::Server::deadline);
             self.due.relays = self.relays.deadline();
+            self.due.log = self.log.as_ref().and_then(Writer::deadline);
             for (token, flags) in self.poll()? {
                 self.handle(token, flags)?;
             }

@@ -23,6 +23,8 @@ pub(super) struct Due {
     pub(super) relays: Option<Instant>,
     /// The end of what an answer about a name may take.
     pub(super) names: Option<Instant>,
+    /// Another try to reach somebody who takes the log.
+    pub(super) log: Option<Instant>,
     /// Another look at what the kernel has killed, and how many more may follow.
     pub(super) memory: Option<(Instant, u32)>,
 }
@@ -39,6 +41,7 @@ impl Due {
             self.probe_end,
             self.names,
             self.relays,
+            self.log,
             memory,
         ];
         let left = all.into_iter().flatten().min()?.saturating_duration_since(Instant::now());
@@ -81,6 +84,9 @@ impl Monitor {
             && let Some(names) = &mut self.names
         {
             names.expire(now);
+        }
+        if take(&mut self.due.log, now) {
+            self.tend_log();
         }
         if take(&mut self.due.probe, now) {
             self.probe()?;
