@@ -8,27 +8,17 @@ use crate::life::Restart;
 use crate::memory;
 use crate::net::NetworkPlan;
 use crate::protocol::{self, Channel, DATA_LIMIT, HEADER, Reply, Request};
+use crate::standby::Standby;
 use crate::state::{self, Door, Lock, State};
-use berth_oci::{AtPath, Context, Error, Result};
-use berth_sys::spawn::{self, Handed};
+use berth_oci::{Context, Error, Result};
 use oci_spec::runtime::LinuxResources;
 use std::collections::VecDeque;
-use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The monitor finds its connection to its creator here, and the lock beside it.
-pub(crate) const CREATOR_FD: i32 = 3;
-pub(crate) const LOCK_FD: i32 = 4;
-/// The read-only mount of its own program, open for its lifetime: closing the last descriptor of a detached mount
-/// waits for an RCU grace period (10 ms and more), which here costs nobody anything.
-pub(crate) const PROGRAM_FD: i32 = 5;
-/// The hidden role, and what `ps` shows of it.
-pub(crate) const MONITOR_ROLE: &str = "__monitor";
 
 /// What comes from a monitor unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,55 +47,48 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Input(UnixStream);
 
-/// Makes a container ready: starts its monitor, which prepares everything up to the moment before `execve`.
+/// [`Standby::create`] with a monitor that is started now.
 ///
-/// Does not wait for that: what goes wrong is the answer of [`Connection::start`]. If this connection closes before
-/// anyone has asked for the start, the container is ended and cleared away.
+/// # Errors
+/// As there, and when the monitor cannot be run.
 pub fn create(bundle: &Bundle) -> Result<Connection> {
-    crate::validate::bundle(bundle)?;
-    let _door = Door::close(&bundle.run_dir)?;
-    let Some(lock) = Lock::try_take(&bundle.run_dir)? else {
-        return Err(Error::conflict(format!("container {} is already running", bundle.id)));
-    };
-    if !bundle.dir.is_dir() {
-        // Somebody has removed it; the lock has brought its run directory back.
-        return state::remove_run_dir(&bundle.run_dir)
-            .and(Err(Error::conflict(format!("container {} has been removed", bundle.id))));
-    }
-    let request = protocol::encode(&Request::Create(Box::new(bundle.clone())))?;
-    bundle.memory.map_or(Ok(()), |bytes| memory::provide(&bundle.run_dir, bytes))?;
-    state::keep(&bundle.dir, &bundle.run_dir, &State::created()?)?;
-    let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket pair")?;
-    if let Err(error) = spawn_monitor(bundle, &theirs, &lock) {
-        // Nothing was made: as if nobody had asked.
-        let removed = memory::remove(&bundle.run_dir);
-        return state::forget(&bundle.dir, &bundle.run_dir).and(removed).and(Err(error));
-    }
-    drop((theirs, lock));
-    let mut connection = Connection { socket: ours, early: VecDeque::new() };
-    connection.write(&request)?;
-    Ok(connection)
+    Standby::start(&bundle.exe, &bundle.id)?.create(bundle)
 }
 
-fn spawn_monitor(bundle: &Bundle, socket: &UnixStream, lock: &Lock) -> Result<()> {
-    let text = |bytes: &[u8]| {
-        CString::new(bytes).map_err(|_| Error::invalid("a path or an id contains a zero byte"))
-    };
-    let arguments = [text(b"berth-monitor")?, text(MONITOR_ROLE.as_bytes())?, text(bundle.id.as_bytes())?];
-    let null = fs::File::options().read(true).write(true).open("/dev/null").at("/dev/null")?;
-    let program = crate::oci::read_only_copy(&bundle.exe)?;
-    let handed = [
-        Handed { fd: null.as_fd(), number: 0 },
-        Handed { fd: null.as_fd(), number: 1 },
-        Handed { fd: null.as_fd(), number: 2 },
-        Handed { fd: socket.as_fd(), number: CREATOR_FD },
-        Handed { fd: lock.file().as_fd(), number: LOCK_FD },
-        Handed { fd: program.as_fd(), number: PROGRAM_FD },
-    ];
-    // By the number it has there: ours may be given to something else on the way.
-    let path = format!("/proc/self/fd/{PROGRAM_FD}");
-    spawn::detached(&text(path.as_bytes())?, &arguments, &[], &handed)
-        .context(|| format!("cannot start the monitor `{}`", bundle.exe.display()))
+impl Standby {
+    /// Makes a container ready: its monitor prepares everything up to the moment before `execve`.
+    ///
+    /// Does not wait for that: what goes wrong is the answer of [`Connection::start`]. If this connection closes before
+    /// anyone has asked for the start, the container is ended and cleared away.
+    ///
+    /// # Errors
+    /// `Conflict`: it runs already, or somebody has removed it. `Invalid`: the bundle makes no sense.
+    pub fn create(self, bundle: &Bundle) -> Result<Connection> {
+        crate::validate::bundle(bundle)?;
+        if bundle.id != self.id() {
+            let (id, own) = (&bundle.id, self.id());
+            return Err(Error::invalid(format!("the monitor of container {own} cannot be that of {id}")));
+        }
+        let _door = Door::close(&bundle.run_dir)?;
+        let Some(lock) = Lock::try_take(&bundle.run_dir)? else {
+            return Err(Error::conflict(format!("container {} is already running", bundle.id)));
+        };
+        if !bundle.dir.is_dir() {
+            // Somebody has removed it; the lock has brought its run directory back.
+            return state::remove_run_dir(&bundle.run_dir)
+                .and(Err(Error::conflict(format!("container {} has been removed", bundle.id))));
+        }
+        bundle.memory.map_or(Ok(()), |bytes| memory::provide(&bundle.run_dir, bytes))?;
+        state::keep(&bundle.dir, &bundle.run_dir, &State::created()?)?;
+        match self.begin(bundle, &lock) {
+            Ok(socket) => Ok(Connection { socket, early: VecDeque::new() }),
+            Err(error) => {
+                // Nothing was made: as if nobody had asked.
+                let removed = memory::remove(&bundle.run_dir);
+                state::forget(&bundle.dir, &bundle.run_dir).and(removed).and(Err(error))
+            }
+        }
+    }
 }
 
 /// Where a container's monitor listens.

@@ -29,6 +29,7 @@ mod recovery;
 mod relay;
 pub mod rootless;
 mod seccomp;
+mod standby;
 mod state;
 mod sysctl;
 mod systemd;
@@ -50,6 +51,7 @@ pub use journal::{Happened, Journal, JournalReader};
 pub use life::{HealthCheck, JournalSource, Life, Restart, Stop};
 pub use mount::{in_assembled_root, in_root, open_root};
 pub use program::peculiarity_in;
+pub use standby::Standby;
 pub use state::{Claim, State, Status, claim, is_attended, read as state, remove_run_dir};
 pub use sysctl::is_of_ipc;
 pub use usage::usage;
@@ -123,7 +125,7 @@ pub fn users() -> berth_oci::Result<Users> {
 #[must_use]
 pub fn role(arguments: &[std::ffi::OsString]) -> Option<i32> {
     match arguments.get(1)?.to_str()? {
-        connection::MONITOR_ROLE => Some(monitor::role()),
+        standby::MONITOR_ROLE => Some(monitor::role()),
         rootless::ROLE => Some(rootless::role(arguments)),
         log::WRITER_ROLE => Some(log::writer_role()),
         log::PACKER_ROLE => Some(log::packer_role()),

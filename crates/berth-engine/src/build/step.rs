@@ -9,7 +9,7 @@ use crate::runtime_spec::{Surroundings, bug, runtime_spec};
 use crate::spec::{ContainerSpec, NetworkMode};
 use berth_build::{Step, StepExit, StepMount, StepMountSource, StepNetwork};
 use berth_oci::{AtPath, Error, Result};
-use berth_runtime::{Bundle, Connection, Event, Life, Log, RootfsMount, Seccomp, Stdin, Streams};
+use berth_runtime::{Bundle, Connection, Event, Life, Log, RootfsMount, Seccomp, Standby, Stdin, Streams};
 use jiff::Timestamp;
 use oci_spec::runtime as oci;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -26,9 +26,10 @@ pub(super) fn run(
     step: &Step<'_>,
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<StepExit> {
+    let standby = Standby::start(&engine.settings().executable, step.id)?;
     let bundle = bundle(engine, limits, step)?;
     let run_dir = bundle.run_dir.clone();
-    let mut connection = berth_runtime::create(&bundle)?;
+    let mut connection = standby.create(&bundle)?;
     connection.attach(Streams { stdin: false, stdout: true, stderr: true })?;
     let exit = follow(&mut connection, step, output);
     drop(connection);

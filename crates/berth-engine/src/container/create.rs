@@ -26,6 +26,8 @@ const NAME_ATTEMPTS: usize = 16;
 pub struct CreateRequest {
     /// What is wanted.
     pub spec: ContainerSpec,
+    /// Its id, where somebody had to know it before; a random one where none is given.
+    pub id: Option<String>,
     /// Its name; a random one where none is given.
     pub name: Option<ContainerName>,
 }
@@ -59,7 +61,7 @@ impl Engine {
         prepare_sources(&spec)?;
         let mut mounts = self.settle_mounts(&spec, &chosen.config.config)?;
         self.resolve_images(&mut mounts, spec.platform.as_ref())?;
-        let id = random::id()?;
+        let id = request.id.map_or_else(random::id, Ok)?;
         let hostname = self.hostname(&spec, &id)?;
         let mut warnings = warnings(&spec)?;
         warnings.extend(foreign(&spec, &chosen.config.platform()));

@@ -8,11 +8,12 @@ use super::volumes::Places;
 use super::{Container, devices, image_mounts};
 use crate::cdi;
 use crate::engine::Engine;
+use crate::random;
 use crate::runtime_spec::{Surroundings, runtime_spec};
 use crate::spec::{IpcMode, Seccomp};
 use berth_oci::{Error, Kind, Result};
 use berth_runtime::net::Site;
-use berth_runtime::{Bundle, Connection, RootfsMount, Stdin, Streams};
+use berth_runtime::{Bundle, Connection, RootfsMount, Standby, Stdin, Streams};
 use std::path::Path;
 
 /// How a container is started.
@@ -39,13 +40,29 @@ impl Engine {
     /// # Errors
     /// No such container; its program cannot be started, in docker's words: see [`berth_runtime::exit_code`].
     pub fn start(&self, text: &str) -> Result<(Container, Vec<String>)> {
+        self.start_with(text, None)
+    }
+
+    /// Lets a monitor on [`standby`](Self::standby) be the container's.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub fn start_with(&self, text: &str, standby: Option<Standby>) -> Result<(Container, Vec<String>)> {
         let container = self.container(text)?;
         if container.is_running() {
             return Ok((container, Vec::new()));
         }
-        let mut launch = self.launch(container, &StartOptions::default())?;
+        let mut launch = self.launch(container, &StartOptions::default(), standby)?;
         let warnings = self.begin(&mut launch)?;
         Ok((launch.container, warnings))
+    }
+
+    /// The monitor of a container that is about to be made and started, so that it is ready by then.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn standby(&self) -> Result<Standby> {
+        Standby::start(&self.settings().executable, &random::id()?)
     }
 
     /// Lets the program of a launched container run; answers warnings.
@@ -58,13 +75,18 @@ impl Engine {
         Ok(started.warnings)
     }
 
-    /// Makes a container ready, up to the moment before its program runs.
+    /// Makes a container ready, up to the moment before its program runs; `standby` is its monitor, if it has one.
     ///
     /// # Errors
     /// `Conflict`: it runs already; a layer, device or mount source is missing.
-    pub fn launch(&self, container: Container, options: &StartOptions) -> Result<Launch> {
+    pub fn launch(
+        &self,
+        container: Container,
+        options: &StartOptions,
+        standby: Option<Standby>,
+    ) -> Result<Launch> {
         let id = container.id.clone();
-        self.try_launch(container, options).map_err(|error| {
+        self.try_launch(container, options, standby).map_err(|error| {
             match self.store().and_then(|s| s.container(&id)) {
                 // Whatever is missing is missing for that reason.
                 Err(gone) if gone.kind() == Kind::NotFound => {
@@ -75,10 +97,17 @@ impl Engine {
         })
     }
 
-    fn try_launch(&self, container: Container, options: &StartOptions) -> Result<Launch> {
+    fn try_launch(
+        &self,
+        container: Container,
+        options: &StartOptions,
+        standby: Option<Standby>,
+    ) -> Result<Launch> {
+        let start = || Standby::start(&self.settings().executable, &container.id);
+        let standby = standby.filter(|standby| standby.id() == container.id).map_or_else(start, Ok)?;
         let places = self.place_volumes(&container)?;
         let bundle = self.bundle(&container, options, &places)?;
-        let mut connection = berth_runtime::create(&bundle)?;
+        let mut connection = standby.create(&bundle)?;
         // From here on the container itself says that its volumes are used.
         drop(places);
         if options.streams != Streams::default() {

@@ -24,14 +24,15 @@ mod update;
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, Watch};
-use crate::connection::{CREATOR_FD, LOCK_FD, PROGRAM_FD, socket_path};
+use crate::connection::socket_path;
 use crate::dns;
 use crate::life::BackOff;
 use crate::log::Writer;
 use crate::net::Home;
-use crate::protocol::{self, Channel, HEADER, Request};
+use crate::protocol::Channel;
 use crate::relay::{self, Relays};
-use crate::seccomp::Filter;
+use crate::seccomp::{self, Filter};
+use crate::standby::{self, CREATOR_FD, PROGRAM_FD};
 use crate::state::{self, Lock, State};
 use berth_oci::{AtPath, Context, Error, Result};
 use berth_sys::inherited;
@@ -40,7 +41,7 @@ use process::Process;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -130,32 +131,20 @@ pub(crate) fn role() -> i32 {
 
 fn run() -> Result<()> {
     let socket = UnixStream::from(inherited::take(CREATOR_FD).context(|| "no connection to the creator")?);
-    let lock = Lock::inherited(inherited::take(LOCK_FD).context(|| "no lock")?);
     let program = inherited::take(PROGRAM_FD).context(|| "no program")?;
     // Processes of the container can see us for a moment while an exec is on its way in: not dumpable means that
     // they cannot open our descriptors, our memory or our program.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(io::Error::from)?;
     rustix::thread::set_name(c"berth-monitor").map_err(io::Error::from)?;
-    let bundle = receive_bundle(&socket)?;
+    seccomp::foresee();
+    let (bundle, lock) = standby::receive(&socket)?;
     let mut monitor = Monitor::new(bundle, lock, program, socket)?;
     if let Err(error) = monitor.launch() {
         monitor.failed_to_start(error)?;
     }
     monitor.serve()?;
     monitor.leave()
-}
-
-fn receive_bundle(mut socket: &UnixStream) -> Result<Bundle> {
-    let mut header = [0; HEADER];
-    socket.read_exact(&mut header).context(|| "the creator has gone")?;
-    let (channel, length) = protocol::parse_header(header)?;
-    let mut payload = vec![0; length];
-    socket.read_exact(&mut payload).context(|| "the creator has gone")?;
-    match (channel, protocol::decode(&payload)?) {
-        (Channel::Message, Request::Create(bundle)) => Ok(*bundle),
-        _ => Err(Error::corrupt("the creator did not send a bundle")),
-    }
 }
 
 impl Monitor {

@@ -1,8 +1,8 @@
 //! Which system calls a container may make: profile, then a BPF program of our own making.
 //!
 //! Here: docker's default profile as data, profiles of a runtime specification, and a generator that answers by
-//! binary search on the number for every architecture the machine can run. No C library, and no cache: generating
-//! takes less than reading a file would. Invariant: what no rule names gets the profile's default; an architecture
+//! binary search on the number for every architecture the machine can run. No C library, and no file as a cache:
+//! generating takes less than reading one would, and a monitor on standby has the time for it. Invariant: what no rule names gets the profile's default; an architecture
 //! the profile does not know is killed.
 
 mod bpf;
@@ -15,9 +15,40 @@ pub(crate) use listener::Listener;
 
 use berth_oci::{Error, Result};
 use berth_sys::seccomp::{Instruction, NEW_LISTENER};
-use oci_spec::runtime::{Capabilities, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
+use oci_spec::runtime::{Capabilities, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Docker's capabilities, which most containers have.
+const USUAL: [Capability; 14] = [
+    Capability::AuditWrite,
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::Kill,
+    Capability::Mknod,
+    Capability::NetBindService,
+    Capability::NetRaw,
+    Capability::Setfcap,
+    Capability::Setgid,
+    Capability::Setpcap,
+    Capability::Setuid,
+    Capability::SysChroot,
+];
+
+/// The filter for them, where it was made before anybody has asked for it.
+static FORESEEN: OnceLock<(Capabilities, Filter)> = OnceLock::new();
+
+/// Makes the default filter of most containers now.
+pub(crate) fn foresee() {
+    FORESEEN.get_or_init(|| {
+        let capabilities = Capabilities::from(USUAL);
+        let filter = Filter::made_for(&capabilities);
+        (capabilities, filter)
+    });
+}
 
 /// The architectures whose calls a filter can judge on this machine, in the specification's words.
 pub(crate) fn architectures() -> Vec<&'static str> {
@@ -36,6 +67,13 @@ pub(crate) struct Filter {
 impl Filter {
     /// Docker's default for a container with these (bounding) capabilities.
     pub(crate) fn default_for(capabilities: &Capabilities) -> Self {
+        match FORESEEN.get() {
+            Some((foreseen, filter)) if foreseen == capabilities => filter.clone(),
+            _ => Self::made_for(capabilities),
+        }
+    }
+
+    fn made_for(capabilities: &Capabilities) -> Self {
         let family = table::Family::native();
         let program = bpf::generate(&default::profile(capabilities, family), family);
         Self { program, flags: 0, listener: None }
@@ -100,4 +138,20 @@ fn flags(spec: &LinuxSeccomp) -> Result<u64> {
             Ok(if listener_of(spec)?.is_some() { bits | WAIT_KILLABLE_RECEIVE } else { bits })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_foreseen_is_what_would_be_made() {
+        let usual = Capabilities::from(USUAL);
+        let made = Filter::default_for(&usual);
+        foresee();
+        assert_eq!(Filter::default_for(&usual), made);
+        let more = usual.into_iter().chain([Capability::SysAdmin]).collect();
+        assert_eq!(Filter::default_for(&more), Filter::made_for(&more));
+        assert_ne!(Filter::default_for(&more), made);
+    }
 }

@@ -1,7 +1,7 @@
 //! Whoever is killed, the state is true and nothing is left.
 
-use crate::sandbox::Sandbox;
-use berth_runtime::{Connection, Event, Status, create};
+use crate::sandbox::{Sandbox, outcome};
+use berth_runtime::{Bundle, Connection, Event, Standby, Status, Streams, create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -86,6 +86,33 @@ fn shared_memory_belongs_to_who_runs_and_goes_with_the_claim() {
     let claim = berth_runtime::claim(&dir, &run_dir).unwrap();
     assert!(claim.is_some() && !file.exists());
     sandbox.assert_clean();
+}
+
+#[test]
+fn a_monitor_on_standby_serves_its_own_container_or_goes() {
+    let Some(sandbox) = Sandbox::shell("echo served") else { return };
+    let standby = || Standby::start(&sandbox.bundle.exe, &sandbox.bundle.id).unwrap();
+    let other = Bundle { id: format!("{}-other", sandbox.bundle.id), ..sandbox.bundle.clone() };
+    assert!(standby().create(&other).unwrap_err().to_string().contains("cannot be that of"));
+    let unused = standby();
+    let monitor = pidfd(monitor_with(&sandbox.bundle.id));
+    drop(unused);
+    wait(&monitor);
+    let mut connection = standby().create(&sandbox.bundle).unwrap();
+    connection.attach(Streams { stdin: false, stdout: true, stderr: true }).unwrap();
+    connection.start().unwrap();
+    assert_eq!(outcome(&mut connection).stdout, "served\n");
+}
+
+/// The youngest process that is called so.
+fn monitor_with(id: &str) -> Pid {
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_ours = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).split('\0').nth(2) == Some(id)
+    };
+    Pid::from_raw(pids.filter(is_ours).max().unwrap()).unwrap()
 }
 
 #[test]

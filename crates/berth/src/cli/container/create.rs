@@ -20,7 +20,7 @@ impl Args {
         let attached = run::attached(&self.options);
         let quiet = self.options.quiet;
         let read = run::read(self.options, attached, &context.settings)?;
-        let created = run::create(context, read, quiet)?;
+        let created = run::create(context, read, quiet, None)?;
         terminal::line(created.container.id)?;
         Ok(Exit::SUCCESS)
     }

@@ -14,6 +14,7 @@ use berth_engine::container::{
 };
 use berth_engine::spec::Streams;
 use berth_oci::{AtPath, Context as _, Error, Kind, Reference};
+use berth_runtime::Standby;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -51,9 +52,12 @@ impl Args {
         let quiet = self.options.quiet;
         let (tty, rm) = (self.options.tty, self.options.rm);
         let read = read(self.options, attached, &context.settings).map_err(refused)?;
-        let created = create(context, read, quiet).map_err(refused)?;
+        // Where it cannot be had yet, whoever starts the container says why.
+        let standby = engine.standby().ok();
+        let id = standby.as_ref().map(|standby| standby.id().to_owned());
+        let created = create(context, read, quiet, id).map_err(refused)?;
         if self.detach {
-            return detached(engine, &created.container, rm);
+            return detached(engine, &created.container, rm, standby);
         }
         let session = Session {
             stdin: attached.stdin,
@@ -61,7 +65,7 @@ impl Args {
             detach_keys: self.detach_keys.unwrap_or_default(),
             sig_proxy: self.sig_proxy,
         };
-        foreground(context, created.container, attached, session)
+        foreground(context, created.container, attached, session, standby)
     }
 }
 
@@ -96,14 +100,20 @@ pub(super) fn read(
     options.read(attached, &caller)
 }
 
-/// Fetches the image if need be, makes the container, and writes its id where that was asked for.
-pub(super) fn create(context: &Context, read: Read, quiet: bool) -> Result<Created, Failure> {
+/// Fetches the image if need be, makes the container, with this id where it has one already, and writes its id where
+/// that was asked for.
+pub(super) fn create(
+    context: &Context,
+    read: Read,
+    quiet: bool,
+    id: Option<String>,
+) -> Result<Created, Failure> {
     let engine = context.engine()?;
     let id_file = read.spec.id_file.as_deref().map(new_id_file).transpose()?;
     if read.pull == PullPolicy::Always {
         image::pull::fetch(context, &read.spec.image, read.spec.platform.as_ref(), quiet)?;
     }
-    let request = CreateRequest { spec: read.spec, name: read.name };
+    let request = CreateRequest { spec: read.spec, id, name: read.name };
     let created = match engine.create(request.clone()) {
         Err(error)
             if error.kind() == Kind::NotFound
@@ -145,8 +155,8 @@ fn new_id_file(path: &Path) -> Result<File, Failure> {
     })
 }
 
-fn detached(engine: &Engine, container: &Container, rm: bool) -> Outcome {
-    match engine.start(&container.id) {
+fn detached(engine: &Engine, container: &Container, rm: bool, standby: Option<Standby>) -> Outcome {
+    match engine.start_with(&container.id, standby) {
         Ok((_, warnings)) => {
             warn(&warnings);
             terminal::line(&container.id)?;
@@ -156,7 +166,13 @@ fn detached(engine: &Engine, container: &Container, rm: bool) -> Outcome {
     }
 }
 
-fn foreground(context: &Context, container: Container, streams: Streams, session: Session) -> Outcome {
+fn foreground(
+    context: &Context,
+    container: Container,
+    streams: Streams,
+    session: Session,
+    standby: Option<Standby>,
+) -> Outcome {
     let engine = context.engine()?;
     if !streams.stdout && !streams.stderr {
         terminal::line(&container.id)?;
@@ -172,7 +188,7 @@ fn foreground(context: &Context, container: Container, streams: Streams, session
         },
         terminal_size: if session.tty { console::size() } else { None },
     };
-    let mut launch = match engine.launch(container.clone(), &options) {
+    let mut launch = match engine.launch(container.clone(), &options, standby) {
         Ok(launch) => launch,
         Err(error) => return Err(not_started(engine, &container, rm, error)),
     };

@@ -84,7 +84,7 @@ impl Args {
             streams: Streams { stdin, stdout: true, stderr: true },
             terminal_size: if session.tty { console::size() } else { None },
         };
-        let mut launch = engine.launch(container, &options)?;
+        let mut launch = engine.launch(container, &options, None)?;
         warn(&engine.begin(&mut launch)?);
         let ending = session.run(&mut launch.connection, &signals)?;
         Ok(ended(context, &launch.container.id, ending)?)
