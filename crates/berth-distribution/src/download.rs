@@ -1,4 +1,4 @@
-//! Files from the web, for builds: one address, streamed into a file, and asked about again without being sent again.
+//! Files from the web, for builds and imports: one address, streamed into a file, and asked about again without being sent again.
 //!
 //! Not here: what the file is for, whether its digest is the right one. Invariant: never more than the limit is
 //! written, and what came short of what the server promised is an error, not a file.
@@ -63,8 +63,8 @@ impl Validators {
 }
 
 impl Client {
-    /// Fetches a file from the web into `file`, which is empty. `tell` hears how many bytes have come, and may call
-    /// it off.
+    /// Fetches a file from the web into `file`, which is empty. `tell` hears how many bytes have come, and of how
+    /// many if the server said so; it may call it off.
     ///
     /// # Errors
     /// There is no such file, the server or the line is broken, or it is larger than the limit.
@@ -72,7 +72,7 @@ impl Client {
         &self,
         request: &DownloadRequest<'_>,
         path: &Path,
-        tell: &mut dyn FnMut(u64) -> Result<()>,
+        tell: &mut dyn FnMut(u64, Option<u64>) -> Result<()>,
     ) -> Result<Download> {
         let url = Url::parse(request.url)?;
         let mut file = File::options().write(true).create(true).truncate(true).open(path).at(path)?;
@@ -131,7 +131,7 @@ fn receive(
     response: Response,
     file: &mut File,
     limit: u64,
-    tell: &mut dyn FnMut(u64) -> Result<()>,
+    tell: &mut dyn FnMut(u64, Option<u64>) -> Result<()>,
 ) -> Result<Download, Failure> {
     let shown = response.url.shown();
     let too_large = || {
@@ -162,7 +162,7 @@ fn receive(
         }
         hasher.update(&buffer[..count]);
         file.write_all(&buffer[..count]).map_err(Error::from)?;
-        tell(size)?;
+        tell(size, promised)?;
     }
     if let Some(promised) = promised.filter(|promised| *promised != size) {
         let words = format!("{shown} promised {promised} bytes and sent {size}");

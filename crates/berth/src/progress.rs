@@ -4,8 +4,8 @@
 
 use crate::settings::ProgressMode;
 use crate::terminal;
-use berth_oci::{BlobState, Descriptor, Digest, Event, Progress};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use berth_oci::{BlobState, Descriptor, Digest, Error, Event, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde_json::json;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -91,6 +91,42 @@ impl View {
             Look::Json(_) => self.put(json!({"status": text}).to_string()),
             _ => self.put(text),
         }
+    }
+
+    /// Shows a file of the web as it comes: docker's line with its first bytes, and then how far it is.
+    pub(crate) fn file(&self, url: &str) -> impl FnMut(u64, Option<u64>) -> berth_oci::Result<()> {
+        let heading = format!("Downloading from {url}");
+        let mut shown: Option<(ProgressBar, Instant)> = None;
+        move |done, total| {
+            if berth_sys::interrupt::happened() {
+                return Err(Error::cancelled("the transfer was stopped"));
+            }
+            let (bar, time) = match &mut shown {
+                Some(shown) => shown,
+                None => {
+                    self.say(&heading)?;
+                    shown.insert((self.file_bar(total), Instant::now()))
+                }
+            };
+            bar.set_position(done);
+            let is_json = matches!(self.look, Look::Json(_));
+            if is_json && (time.elapsed() >= JSON_PAUSE || Some(done) == total) {
+                *time = Instant::now();
+                let detail = json!({"current": done, "total": total});
+                return self.put(json!({"status": "Downloading", "progressDetail": detail}).to_string());
+            }
+            Ok(())
+        }
+    }
+
+    /// It goes when the file is there.
+    fn file_bar(&self, total: Option<u64>) -> ProgressBar {
+        let Look::Bars { all, .. } = &self.look else { return ProgressBar::hidden() };
+        let template = if total.is_some() { "[{bar:40}] {bytes:>10}/{total_bytes}" } else { "{bytes:>10}" };
+        let style =
+            ProgressStyle::with_template(template).expect("the template is ours").progress_chars("=> ");
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+        all.add(bar.with_finish(ProgressFinish::AndClear))
     }
 
     fn blob(&self, descriptor: &Descriptor, state: &BlobState) {

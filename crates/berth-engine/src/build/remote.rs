@@ -41,7 +41,7 @@ impl Engine {
         let validators = known
             .map(|known| Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() });
         let request = DownloadRequest { url, known: validators.as_ref(), limit };
-        let answer = self.client().download(&request, path, &mut |_| cancel.check())?;
+        let answer = self.client().download(&request, path, &mut |_, _| cancel.check())?;
         Ok(match answer {
             Download::Unchanged => None,
             Download::Fetched { digest, size, validators } => {

@@ -1,13 +1,17 @@
 //! A root file system as an image of one layer.
 
-use crate::Engine;
+use crate::{Engine, WEB_FILE_LIMIT};
+use berth_distribution::DownloadRequest;
 use berth_oci::{
-    CopyOptions, Descriptor, Digest, Error, History, ImageConfig, ImageManifest, Manifest, ManifestBody,
-    Platform, Platforms, Reference, Result, RootFs, RuntimeConfig, Silent, Source, copy, media_type,
+    AtPath, CopyOptions, Descriptor, Digest, Error, History, ImageConfig, ImageManifest, Manifest,
+    ManifestBody, Platform, Platforms, Reference, Result, RootFs, RuntimeConfig, Silent, Source, copy,
+    media_type,
 };
 use berth_store::IngestOptions;
 use jiff::Timestamp;
-use std::io::{Cursor, Read};
+use std::fs::File;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
 
 /// How a root file system becomes an image.
 #[derive(Clone, Debug)]
@@ -54,6 +58,41 @@ impl Engine {
         let all = CopyOptions { platforms: Platforms::All, jobs: 1 };
         copy(&image, &sink, &all, &Silent).map(|root| root.digest().clone())
     }
+}
+
+impl Engine {
+    /// Takes a tar of the web in; `tell` hears how many bytes have come, and of how many if that is known. It comes onto the
+    /// disk first: a line that breaks is asked again, and nothing of a file that came short gets into the store.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import); there is no such file, it is a page to be looked at, the line or the server is broken.
+    pub fn import_from(
+        &self,
+        url: &str,
+        options: &ImportOptions,
+        tell: &mut dyn FnMut(u64, Option<u64>) -> Result<()>,
+    ) -> Result<Digest> {
+        berth_build::amend(&mut RuntimeConfig::default(), &options.changes)?;
+        let place = self.store()?.workplace()?;
+        let path = place.directory()?.join("download");
+        let request = DownloadRequest { url, known: None, limit: WEB_FILE_LIMIT };
+        self.client().download(&request, &path, tell)?;
+        self.import(archive(&path, url)?, options)
+    }
+}
+
+/// A downloaded file, unless it is what servers send to people.
+fn archive(path: &Path, url: &str) -> Result<File> {
+    let mut file = File::open(path).at(path)?;
+    let mut head = [0; 512];
+    let length = file.read(&mut head).at(path)?;
+    let text = String::from_utf8_lossy(&head[..length]).trim_start().to_ascii_lowercase();
+    if text.starts_with("<!doctype html") || text.starts_with("<html") {
+        return Err(Error::corrupt(format!("{url} is a web page, not an archive"))
+            .hint("the address of the file itself is needed; it may be behind a login"));
+    }
+    file.rewind().at(path)?;
+    Ok(file)
 }
 
 /// An image whose layers are in the store already.

@@ -1,6 +1,6 @@
 //! Images that are here: listed, looked into, named, removed, pruned, saved and loaded.
 
-use super::support::{Sealed, many_layers, write_layout};
+use super::support::{Page, Sealed, Web, many_layers, write_layout};
 
 const GONE: &str = "Error: No such image: a:1\n";
 
@@ -168,6 +168,35 @@ fn archives_bring_back_the_same_image() {
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("x.tar")), "{left:?}");
 }
 
+fn imported_from_the_web(berth: &Sealed, tar: Vec<u8>) {
+    let web = Web::start(&berth.path("repositories"));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &tar).unwrap();
+    web.put("/files.tar", Page::new(tar)).put("/files.tgz", Page::new(packed.finish().unwrap()));
+    web.put("/moved", Page { moved_to: Some(web.url("/files.tgz")), ..Page::default() });
+    web.put("/page", Page::new("\n<!DOCTYPE html><p>choose a mirror")).put("/rubbish", Page::new("rubbish"));
+    for path in ["/files.tar", "/files.tgz", "/moved"] {
+        let url = web.url(path);
+        let said = berth.ok(&["import", "-c", "CMD x", &url, "web:1"]);
+        let id = berth.ok(&["image", "inspect", "-f", "{{.Id}}", "web:1"]);
+        assert_eq!(said, format!("Downloading from {url}\n{id}"));
+        let comment = berth.ok(&["image", "inspect", "-f", "{{.Config.Cmd}} {{.Comment}}", "web:1"]);
+        assert!(comment.ends_with(&format!(" x] Imported from {url}\n")), "{comment}");
+        berth.ok(&["rmi", "web:1"]);
+    }
+    for (path, expected) in [
+        ("/nope", "/nope: not found (status 404)"),
+        ("/page", "/page is a web page, not an archive"),
+        ("/rubbish", "the archive ends in the middle of entry 1"),
+    ] {
+        let outcome = berth.run(&["import", &web.url(path), "web:1"]);
+        assert!(!outcome.succeeded() && outcome.stderr().contains(expected), "{}", outcome.tell());
+    }
+    web.asked();
+    let outcome = berth.run(&["import", "-c", "FROM x", &web.url("/files.tar")]);
+    assert!(!outcome.succeeded() && web.asked().is_empty(), "{}", outcome.tell());
+}
+
 #[test]
 fn a_tarball_becomes_an_image() {
     let berth = Sealed::new();
@@ -193,6 +222,7 @@ fn a_tarball_becomes_an_image() {
     assert_eq!(berth.ok(&["images", "-q", "-f", "label=keep=1"]).lines().count(), 1);
     let wrong = berth.run(&["import", "-c", "FROM x", path]);
     assert!(wrong.stderr().starts_with("Error: FROM is not a valid change command"), "{}", wrong.tell());
+    imported_from_the_web(&berth, std::fs::read(&tarball).unwrap());
     std::fs::write(&tarball, b"this is no tar").unwrap();
     assert!(!berth.run(&["import", path]).succeeded());
     berth.check().unwrap();

@@ -1,10 +1,11 @@
 //! `berth import`.
 
 use crate::cli::Context;
-use crate::exit::{ClientSide, Exit, Failure, Outcome};
+use crate::exit::{ClientSide, Exit, Outcome};
+use crate::progress::{Direction, View};
 use crate::terminal;
 use berth_engine::ImportOptions;
-use berth_oci::{Error, Platform, Reference};
+use berth_oci::{Platform, Reference};
 use std::fs::File;
 
 /// Import the contents from a tarball to create a filesystem image.
@@ -20,8 +21,8 @@ pub(crate) struct Args {
     /// Set platform of the image
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// The tarball
-    #[arg(value_name = "file|-", required = true)]
+    /// The tarball, or where it is to be fetched from
+    #[arg(value_name = "file|URL|-", required = true)]
     source: String,
     /// The image's name
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -33,12 +34,6 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose().client()?;
         let name = self.name.as_deref().map(str::parse::<Reference>).transpose().client()?;
-        if self.source.starts_with("http://") || self.source.starts_with("https://") {
-            return Err(Failure::client(
-                Error::unsupported("berth import reads files and stdin")
-                    .hint(format!("curl -fL {} | berth import - …", self.source)),
-            ));
-        }
         let engine = context.engine()?;
         let options = ImportOptions {
             name,
@@ -47,6 +42,10 @@ impl Args {
             platform: platform.unwrap_or_else(|| engine.settings().platform.clone()),
         };
         let id = match self.source.as_str() {
+            url if url.starts_with("http://") || url.starts_with("https://") => {
+                let view = View::new(context.settings.progress, Direction::Pull, None);
+                engine.import_from(url, &options, &mut view.file(url))?
+            }
             "-" => engine.import(std::io::stdin(), &options)?,
             path => {
                 let file =
