@@ -24,7 +24,11 @@ impl Monitor {
         self.forget_hosts()?;
         self.name_linked().map_err(not_the_program)?;
         let plans = self.bundle.networks.clone();
-        let (namespace, pid) = self.namespace()?;
+        let (namespace, pid) = match self.namespace() {
+            // The process has ended already. What it has said about that is heard next.
+            Err(error) if error.kind() == Kind::Conflict => return Ok(()),
+            found => found?,
+        };
         let leads_out = [true, false].map(|ipv4| net::leader(&plans, ipv4));
         for (number, plan) in plans.iter().enumerate() {
             let leads_out = (leads_out[0] == Some(number), leads_out[1] == Some(number));

@@ -16,11 +16,11 @@ fn parent_of(pid: i32) -> Pid {
     Pid::from_raw(after_name.split_whitespace().nth(1).unwrap().parse().unwrap()).unwrap()
 }
 
-fn pidfd(pid: Pid) -> OwnedFd {
+pub(crate) fn pidfd(pid: Pid) -> OwnedFd {
     pidfd_open(pid, PidfdFlags::empty()).unwrap()
 }
 
-fn wait(pidfd: &OwnedFd) {
+pub(crate) fn wait(pidfd: &OwnedFd) {
     let mut polled = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut polled, None).unwrap();
 }
@@ -105,7 +105,7 @@ fn a_monitor_on_standby_serves_its_own_container_or_goes() {
 }
 
 /// The youngest process that is called so.
-fn monitor_with(id: &str) -> Pid {
+pub(crate) fn monitor_with(id: &str) -> Pid {
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let is_ours = |pid: &i32| {

@@ -1,9 +1,12 @@
 //! A container on a bridge: its address inside, outside, and afterwards.
 
+use crate::kills::{monitor_with, pidfd, wait};
 use crate::sandbox::Sandbox;
 use berth_runtime::net::{Endpoint, NetworkPlan, Site};
-use berth_runtime::{Connection, Status};
-use std::fs;
+use berth_runtime::{Connection, LinkedHost, Status, create};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Pid;
+use std::fs::{self, File};
 
 /// On a network of its own root, which goes with the container.
 fn on_a_network(script: &str) -> Option<(Sandbox, Site)> {
@@ -50,4 +53,29 @@ fn a_killed_monitor_gives_the_address_back_when_someone_looks() {
     assert!(state.status == Status::Exited && state.networks.is_empty());
     site.remove(&site.usual_network().unwrap()).unwrap();
     assert!(Connection::open(&sandbox.bundle.run_dir).is_err());
+}
+
+#[test]
+fn a_process_that_ends_before_its_network_comes_has_the_last_word() {
+    let Some((mut sandbox, site)) = on_a_network("") else { return };
+    sandbox.bundle.spec.set_process(Some(crate::common::process(&["nope"])));
+    // Reading this the monitor waits, between the process and its network.
+    let hosts = sandbox.dir.path().join("fifo");
+    mknodat(CWD, &hosts, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let nobody = LinkedHost { container: "nobody".into(), network: "bridge".into(), names: "other".into() };
+    (sandbox.bundle.hosts, sandbox.bundle.linked) = (Some(hosts.clone()), vec![nobody]);
+    let mut connection = create(&sandbox.bundle).unwrap();
+    let monitor = monitor_with(&sandbox.bundle.id).as_raw_nonzero();
+    let children = format!("/proc/{monitor}/task/{monitor}/children");
+    let process = loop {
+        match fs::read_to_string(&children).unwrap().trim().parse() {
+            Ok(pid) => break pidfd(Pid::from_raw(pid).unwrap()),
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    wait(&process);
+    drop(File::options().write(true).open(&hosts).unwrap());
+    let error = connection.start().unwrap_err();
+    site.remove(&site.usual_network().unwrap()).unwrap();
+    assert_eq!(error.to_string(), "exec: \"nope\": executable file not found in $PATH");
 }
