@@ -190,11 +190,17 @@ impl Store {
             transaction.execute("DELETE FROM container WHERE id = ?", [&record.id])?;
             Ok(record)
         })?;
-        let location = &self.inner.location;
-        if let Some(trashed) = disk::discard(&self.container_dir(&record.id), &location.trash())? {
-            disk::remove(&trashed)?;
-        }
+        self.remove_container_dir(&record.id)?;
         Ok(record)
+    }
+
+    /// Removes the files of a container that has no record any more, if there are any.
+    ///
+    /// # Errors
+    /// The disk does not let us.
+    pub fn remove_container_dir(&self, id: &str) -> Result<()> {
+        let trashed = disk::discard(&self.container_dir(id), &self.inner.location.trash())?;
+        trashed.map_or(Ok(()), |trashed| disk::remove(&trashed))
     }
 }
 

@@ -90,7 +90,11 @@ impl Engine {
         };
         self.store()?.release_rootfs(id)?;
         let removed = match self.store()?.remove_container(id) {
-            Err(error) if error.kind() == Kind::NotFound => false,
+            Err(error) if error.kind() == Kind::NotFound => {
+                // Whoever took the record may have been killed before he took the rest.
+                self.store()?.remove_container_dir(id)?;
+                false
+            }
             removed => removed.map(|_| true)?,
         };
         berth_runtime::remove_run_dir(&run_dir)?;

@@ -110,10 +110,27 @@ impl Engine {
         let mut connection = standby.create(&bundle)?;
         // From here on the container itself says that its volumes are used.
         drop(places);
+        match self.store()?.container(&container.id) {
+            Err(error) if error.kind() == Kind::NotFound => {
+                drop(connection);
+                return self.abandon(&container.id).and(Err(error));
+            }
+            record => drop(record?),
+        }
         if options.streams != Streams::default() {
             connection.attach(options.streams)?;
         }
         Ok(Launch { container, connection })
+    }
+
+    /// Somebody took its record away before the right to start it was ours, and was killed before he could take the
+    /// rest: what has been made of it goes.
+    fn abandon(&self, id: &str) -> Result<()> {
+        while !self.discard(id, false)? {
+            // Its monitor is about to notice that nobody wants it.
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     fn bundle(&self, container: &Container, options: &StartOptions, places: &Places) -> Result<Bundle> {

@@ -476,6 +476,36 @@ fn who_is_inside_when_the_monitor_is_killed_was_killed() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "Error: container web's monitor was killed\n");
 }
 
+/// Its record goes first: who has read that before, and starts it afterwards, must see that it has gone.
+#[test]
+fn a_container_without_a_record_does_not_start() {
+    let Some(berth) = boxed("a_container_without_a_record_does_not_start") else { return };
+    berth.ok(&["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "slow"]);
+    berth.ok(&["create", "--name", "web", "--network", "none", "-v", "slow:/data", "box", "sleep", "1000"]);
+    let id = berth.ok(&["inspect", "--format", "{{.Id}}", "web"]).trim().to_owned();
+    // Who starts it waits here for its volume, with what it has read.
+    let lock =
+        std::fs::File::options().write(true).open(berth.root().join("locks/volumes/slow.use")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let start = berth.spawn(&["start", "web"]);
+    let waits = |locks: &str| {
+        locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&format!(" {} ", start.id())))
+    };
+    while !waits(&std::fs::read_to_string("/proc/locks").unwrap()) {
+        std::thread::yield_now();
+    }
+    let directory = berth.root().join("containers").join(&id);
+    let killed = ["1", "2"].map(|step| berth.run_with(&["rm", "web"], Some(step)));
+    assert!(killed.iter().any(super::support::Outcome::was_killed) && directory.exists());
+    assert_eq!(berth.ok(&["ps", "-aq"]), "");
+    drop(lock);
+    let output = start.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("has been removed"), "{told}");
+    assert!(!directory.exists() && !berth.path("run/containers").join(&id).exists());
+    assert_eq!(berth.ok(&["system", "check"]).lines().count(), 1);
+}
+
 /// A cgroup as systemd makes them for services, where this machine's systemd would look for it; gone when dropped.
 struct Service(std::path::PathBuf);
 
