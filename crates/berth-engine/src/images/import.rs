@@ -58,9 +58,7 @@ impl Engine {
         let all = CopyOptions { platforms: Platforms::All, jobs: 1 };
         copy(&image, &sink, &all, &Silent).map(|root| root.digest().clone())
     }
-}
 
-impl Engine {
     /// Takes a tar of the web in; `tell` hears how many bytes have come, and of how many if that is known. It comes onto the
     /// disk first: a line that breaks is asked again, and nothing of a file that came short gets into the store.
     ///

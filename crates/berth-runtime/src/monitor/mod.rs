@@ -3,8 +3,9 @@
 //! It is the parent of the container's first process and of every exec, holds their pipes and terminals, writes the
 //! log, serves `ctl.sock`, runs the health check, starts again what has ended, and says on disk how it ended. Not
 //! here: the names of policies.
-//! Invariants: one loop, one `poll`, nothing in it waits for anybody; when the monitor dies, the kernel kills its
-//! children (parent death signal), and [`crate::state`] tells the truth about it.
+//! Invariants: one loop, one `poll`, nothing in it waits for anybody (but the end of a container for the end of its log,
+//! within seconds); when the monitor dies, the kernel kills its children (parent death signal), and [`crate::state`]
+//! tells the truth about it.
 
 mod act;
 mod client;

@@ -104,6 +104,7 @@ mod tests {
         assert!(spec(&sets("7")).is_err());
         assert!(spec(r#""terminal":"yes""#).is_err());
     }
+
     #[test]
     fn flags_of_the_scheduler_have_the_names_of_the_specification() {
         use LinuxSchedulerFlag as Flag;
